@@ -49,11 +49,14 @@ pub struct Signed<T> {
 
 impl<T: SignedObject> Signed<T> {
     /// Signs `object`.
-    #[must_use]
-    pub fn seal(object: T, key: &SecretKey) -> Self {
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the object is one its own reader would refuse, for example a list too long: such a thing is not signed.
+    pub fn seal(object: T, key: &SecretKey) -> Result<Self, DecodeError> {
         let message = object.message();
+        T::from_message(&message)?;
         let signature = key.sign(&message);
-        Self { object, message, signature }
+        Ok(Self { object, message, signature })
     }
 
     /// Reads `M ‖ signature`. The signature is not checked here: that takes a key, see [`Signed::verify`].
