@@ -48,13 +48,13 @@ pub struct Signed<T> {
 }
 
 impl<T: SignedObject> Signed<T> {
-    /// Signs `object`.
+    /// Signs `object`. What is kept is the object as its bytes say it: a ttl of 1.5 s becomes the whole second that is signed.
     ///
     /// # Errors
     /// [`DecodeError`] when the object is one its own reader would refuse, for example a list too long: such a thing is not signed.
     pub fn seal(object: T, key: &SecretKey) -> Result<Self, DecodeError> {
         let message = object.message();
-        T::from_message(&message)?;
+        let object = T::from_message(&message)?;
         let signature = key.sign(&message);
         Ok(Self { object, message, signature })
     }
