@@ -39,7 +39,7 @@ pub struct Name(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// The text does not begin with `jis:`.
+    /// The text does not begin with `jis:`, or is a DID of another method.
     #[error("a name begins with \"jis:\", for example jis:home:hub")]
     Prefix,
     /// Longer than [`MAX_NAME`] bytes.
@@ -85,15 +85,15 @@ impl Name {
         if let Some(c) = text.chars().find(|c| matches!(c, '#' | '?' | '/' | '%')) {
             return Err(NameError::DidUrl(c));
         }
-        let rest = text.strip_prefix("did:").unwrap_or(text);
-        let rest = rest.strip_prefix("jis:").unwrap_or(rest);
+        let rest = match text.strip_prefix("did:") {
+            // did:web:hub is somebody else, not jis:web:hub.
+            Some(did) => did.strip_prefix("jis:").ok_or(NameError::Prefix)?,
+            None => text.strip_prefix("jis:").unwrap_or(text),
+        };
         let rest = rest.strip_suffix(".aint").unwrap_or(rest);
-        let name = format!("jis:{rest}");
-        match name.parse() {
-            Err(NameError::Label(_) | NameError::Prefix) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
-                let lower = name.to_ascii_lowercase();
-                lower.parse::<Self>()?;
-                Err(NameError::UpperCase(lower))
+        match format!("jis:{rest}").parse() {
+            Err(NameError::Label(_)) if text.bytes().any(|b| b.is_ascii_uppercase()) => {
+                Err(NameError::UpperCase(Self::from_input(&text.to_ascii_lowercase())?.as_str().into()))
             }
             other => other,
         }
@@ -302,7 +302,11 @@ mod tests {
         assert_eq!(Name::from_input("did:jis:a#key-1"), Err(NameError::DidUrl('#')));
         assert_eq!(Name::from_input("jis:a%2e"), Err(NameError::DidUrl('%')));
         assert_eq!(Name::from_input("jis:Alice"), Err(NameError::UpperCase("jis:alice".into())));
-        assert_eq!(Name::from_input("did:web:example.com"), Err(NameError::Label("example.com".into())));
+        assert_eq!(Name::from_input("JIS:Alice"), Err(NameError::UpperCase("jis:alice".into())));
+        // A DID of another method names somebody else.
+        for text in ["did:web:example.com", "did:web:hub", "did:hub", "DID:WEB:hub", "did:key:z6mk"] {
+            assert_eq!(Name::from_input(text), Err(NameError::Prefix), "{text}");
+        }
     }
 
     #[test]
