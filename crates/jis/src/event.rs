@@ -17,7 +17,7 @@ pub struct Inception {
     pub name: Name,
     /// Key of generation 0.
     pub key: PublicKey,
-    /// Commitment to the key of generation 1.
+    /// Commitment to the key of generation 1, another one than `key`.
     pub next: NextKeyCommitment,
     /// When the identity was made.
     pub created_at: UnixTime,
@@ -36,13 +36,17 @@ impl SignedObject for Inception {
     }
 
     fn read(message: &mut MessageReader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            name: read_name(message, "name")?,
-            key: read_key(message, "key")?,
-            next: NextKeyCommitment::from_bytes(message.array("next")?),
-            created_at: read_time(message, "created_at")?,
-        })
+        let name = read_name(message, "name")?;
+        let key = read_key(message, "key")?;
+        let next = read_next(message, &key)?;
+        Ok(Self { name, key, next, created_at: read_time(message, "created_at")? })
     }
+}
+
+/// The commitment to the key after `key`. A key that follows itself would let whoever steals it rotate (SECURITY R39).
+fn read_next(message: &mut MessageReader<'_>, key: &PublicKey) -> Result<NextKeyCommitment, DecodeError> {
+    let next = NextKeyCommitment::from_bytes(message.array("next")?);
+    if next == NextKeyCommitment::to(key) { Err(DecodeError::Field("next")) } else { Ok(next) }
 }
 
 /// Moves an identity to the key it committed to. Signed by that revealed key, so a thief of the current key cannot rotate.
@@ -52,11 +56,11 @@ pub struct Rotation {
     pub name: Name,
     /// Which identity.
     pub fingerprint: Fingerprint,
-    /// The generation this rotation makes: the old one plus one.
+    /// The generation this rotation makes: the old one plus one, so never 0.
     pub generation: u64,
     /// The revealed key.
     pub key: PublicKey,
-    /// Commitment to the key after it.
+    /// Commitment to the key after it, another one.
     pub next: NextKeyCommitment,
     /// SHA-256 of the M of the previous inception or rotation.
     pub previous: [u8; 32],
@@ -80,12 +84,21 @@ impl SignedObject for Rotation {
     }
 
     fn read(message: &mut MessageReader<'_>) -> Result<Self, DecodeError> {
+        let name = read_name(message, "name")?;
+        let fingerprint = Fingerprint::from_bytes(message.array("fingerprint")?);
+        let generation = message.integer("generation")?;
+        // Generation 0 is the inception's. A "rotation" to it, signed by the first key, would pass for a second history.
+        if generation == 0 {
+            return Err(DecodeError::Field("generation"));
+        }
+        let key = read_key(message, "key")?;
+        let next = read_next(message, &key)?;
         Ok(Self {
-            name: read_name(message, "name")?,
-            fingerprint: Fingerprint::from_bytes(message.array("fingerprint")?),
-            generation: message.integer("generation")?,
-            key: read_key(message, "key")?,
-            next: NextKeyCommitment::from_bytes(message.array("next")?),
+            name,
+            fingerprint,
+            generation,
+            key,
+            next,
             previous: message.array("previous")?,
             rotated_at: read_time(message, "rotated_at")?,
         })
