@@ -10,6 +10,7 @@ use crate::identity::{Identity, IdentityStatus};
 use crate::key::{BadSignature, PublicKey, SecretKey};
 use crate::message::{DecodeError, MessageReader, MessageWriter, Tag};
 use crate::name::Name;
+use crate::permission::check_lifetime;
 use crate::signed::{Signed, SignedObject};
 use crate::time::UnixTime;
 
@@ -114,9 +115,9 @@ impl Challenge {
         if self.prover != identity.name || key.public_key() != identity.key {
             return Err(AnswerError::NotForUs);
         }
-        let lives = self.issued_at..=self.issued_at.saturating_add(Self::MAX_LIFETIME);
+        let lives = check_lifetime(self.issued_at, self.expires_at, Self::MAX_LIFETIME).is_ok();
         let ahead = self.issued_at > now.saturating_add(Self::MAX_CLOCK_SKEW);
-        if ahead || now > self.expires_at || !lives.contains(&self.expires_at) {
+        if ahead || now > self.expires_at || !lives {
             return Err(AnswerError::OutOfTime);
         }
         let proof = Proof {
@@ -195,6 +196,7 @@ impl SignedObject for Proof {
         let prover_nonce = message.array("prover_nonce")?;
         let issued_at = read_time(message, "issued_at")?;
         let expires_at = read_time(message, "expires_at")?;
+        check_lifetime(issued_at, expires_at, Challenge::MAX_LIFETIME)?;
         let channel_binding = message.array("channel_binding")?;
         let challenge = Challenge {
             purpose,

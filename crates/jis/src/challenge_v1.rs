@@ -28,14 +28,14 @@ pub enum TextChallengeError {
     /// Not `jis-challenge:v1:<agent_id>:<nonce>:<issued_at>`.
     #[error("expected jis-challenge:v1:<agent_id>:<nonce>:<issued_at>")]
     Syntax,
-    /// The agent id is empty, longer than 200 bytes, or holds white space or control characters.
-    #[error("the agent id must have 1 to {} visible characters", TextChallenge::MAX_AGENT_ID)]
+    /// The agent id is empty, longer than 200 bytes, or holds other characters than the visible ones of ASCII.
+    #[error("the agent id must have 1 to {} visible ASCII characters", TextChallenge::MAX_AGENT_ID)]
     AgentId,
-    /// The nonce is empty, longer than 128 bytes, or holds a colon, white space or control characters.
-    #[error("the nonce must have 1 to {} visible characters and no ':'", TextChallenge::MAX_NONCE)]
+    /// The nonce is empty, longer than 128 bytes, or holds a colon or other characters than the visible ones of ASCII.
+    #[error("the nonce must have 1 to {} visible ASCII characters and no ':'", TextChallenge::MAX_NONCE)]
     Nonce,
-    /// The time is not written as 10 to 13 digits.
-    #[error("issued_at must be 10 to 13 digits")]
+    /// The time is not written as 10 to 13 digits, the first not 0.
+    #[error("issued_at must be 10 to 13 digits, the first not 0")]
     IssuedAt,
 }
 
@@ -73,8 +73,7 @@ impl TextChallenge {
     /// # Errors
     /// [`TextChallengeError`] naming the part that does not fit the form.
     pub fn new(agent_id: &str, nonce: &str, issued_at: u64) -> Result<Self, TextChallengeError> {
-        let visible =
-            |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
         if agent_id.len() > Self::MAX_AGENT_ID || !visible(agent_id) {
             return Err(TextChallengeError::AgentId);
         }
@@ -95,7 +94,9 @@ impl TextChallenge {
         let rest = text.strip_prefix("jis-challenge:v1:").ok_or(TextChallengeError::Syntax)?;
         let (rest, issued_at) = rest.rsplit_once(':').ok_or(TextChallengeError::Syntax)?;
         let (agent_id, nonce) = rest.rsplit_once(':').ok_or(TextChallengeError::Syntax)?;
-        let digits = (10..=13).contains(&issued_at.len()) && issued_at.bytes().all(|b| b.is_ascii_digit());
+        let digits = (10..=13).contains(&issued_at.len())
+            && issued_at.bytes().all(|b| b.is_ascii_digit())
+            && !issued_at.starts_with('0'); // one spelling: the text is what is signed
         let issued_at = issued_at.parse().ok().filter(|_| digits).ok_or(TextChallengeError::IssuedAt)?;
         Self::new(agent_id, nonce, issued_at)
     }
