@@ -153,7 +153,7 @@ fn decrypt(document: &SecretDocument, passphrase: &str) -> Result<SecretDocument
     let scheme = info.encryption_algorithm.pbes2().ok_or(PemError::Parameters)?;
     let modest = match &scheme.kdf {
         pbes2::Kdf::Scrypt(cost) => {
-            cost.cost_parameter.ilog2() <= MAX_SCRYPT_LOG_N
+            cost.cost_parameter.checked_ilog2().is_some_and(|log_n| log_n <= MAX_SCRYPT_LOG_N)
                 && cost.block_size <= 8
                 && cost.parallelization <= 4
         }

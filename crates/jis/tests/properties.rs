@@ -31,7 +31,8 @@ fn read_as_everything(bytes: &[u8]) -> Result<usize, TestCaseError> {
         prop_assert_eq!(name.as_str(), &text);
     }
     if let Ok(name) = Name::from_input(&text) {
-        prop_assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        let read = name.as_str().parse();
+        prop_assert_eq!(read, Ok(name));
     }
     if let Ok(pattern) = text.parse::<NamePattern>() {
         prop_assert_eq!(pattern.to_string(), text.as_ref());
