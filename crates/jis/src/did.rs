@@ -6,6 +6,7 @@ use crate::identity::{Identity, IdentityStatus};
 use crate::record::Record;
 
 /// The document of `identity`, and of the endpoints and transport key in `record` where there is one (already verified).
+/// A record of another identity or of a key that was rotated away adds nothing.
 ///
 /// Keys are of type `Multikey`. The DID has the name's labels; `alsoKnownAs` gives the name as the ecosystem writes it and the key
 /// itself as `did:key`. An identity that may not speak has no keys in its document.
@@ -24,7 +25,8 @@ pub fn document(identity: &Identity, record: Option<&Record>) -> Value {
     document["verificationMethod"] = json!([method(&key_id, &key)]);
     document["authentication"] = json!([key_id]);
     document["assertionMethod"] = json!([key_id]);
-    let Some(record) = record else { return document };
+    let own = |record: &&Record| record.fingerprint == identity.fingerprint && record.key == identity.key;
+    let Some(record) = record.filter(own) else { return document };
     if let Some(transport_key) = &record.transport_key {
         let id = format!("{did}#transport-{}", identity.generation);
         document["keyAgreement"] = json!([method(&id, &transport_key.to_multibase())]);
