@@ -1,0 +1,277 @@
+//! The rules.
+//!
+//! Each file below holds the requests of one kind. All follow one order: cheap checks, signatures, questions to the store, and only
+//! then writes, the token last. So a refusal has written nothing, except where evidence of a contradiction is what there is to keep.
+
+mod audit;
+pub use audit::{Audit, AuditProblem};
+mod events;
+pub use events::MAX_SEQUENCE_JUMP;
+mod names;
+mod resolve;
+pub use resolve::{MAX_PAGE, Page, Resolution};
+mod tokens;
+mod trust;
+pub use trust::{MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN};
+mod verify;
+pub use verify::Verification;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jis::{Fingerprint, Name, PublicKey, RecordVersion, SecretKey, UnixTime};
+use tibet_core::{Head, Micros, Minter, Query, Token};
+
+use crate::challenges::Challenges;
+use crate::entry::{Entry, Route};
+use crate::policy::Policy;
+use crate::quota::FirstComeQuota;
+use crate::refusal::Refusal;
+use crate::store::{Store, StoreError, StoredEntry};
+use crate::tally::Tally;
+use crate::trust::Standing;
+
+/// 2026-01-01T00:00:00Z. A clock before this was never set, and no expiry can be judged by it (SECURITY R30).
+const EARLIEST: UnixTime = UnixTime::from_secs(1_767_225_600);
+
+/// Settings in the store.
+const ORIGIN: &str = "origin";
+const LOG_KEY: &str = "log_key";
+
+/// Who owns which name, where devices are and how far they are trusted, over a store.
+///
+/// Drive it with one call per request; every call takes the time. A call is one transaction; [`Registry::group`] makes one of many,
+/// which is many times faster because the disk is synced once. Nothing is acknowledged before it is durable.
+#[derive(Debug)]
+pub struct Registry<S> {
+    store: S,
+    origin: Name,
+    log_key: PublicKey,
+    minter: Minter,
+    policy: Policy,
+    quota: FirstComeQuota,
+    challenges: Challenges,
+    tally: Tally,
+    group: Group,
+}
+
+/// Whether a transaction of several requests is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    None,
+    Open,
+    /// The store failed one of the requests; nothing of the group may be kept.
+    Failed,
+}
+
+/// What is needed to open a registry besides its store.
+#[derive(Debug)]
+pub struct Opening {
+    /// Signs the audit log, and nothing else.
+    pub log_key: Arc<SecretKey>,
+    /// The registry's own name. Grants and tokens are made for it, and bindings hold within it. None for the name the log key
+    /// certifies, or the one given when the registry was made.
+    pub origin: Option<Name>,
+    /// What the operator decides.
+    pub policy: Policy,
+    /// 32 bytes from the operating system's generator, new at every start.
+    pub secret: [u8; 32],
+}
+
+/// A registration or an update that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registered {
+    /// The name.
+    pub name: Name,
+    /// The identity's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The version of the record now held.
+    pub version: RecordVersion,
+    /// Until when that record holds.
+    pub expires_at: UnixTime,
+    /// The device's standing.
+    pub standing: Standing,
+    /// Whether anything changed: false for a request that was carried out before.
+    pub changed: bool,
+}
+
+impl<S: Store> Registry<S> {
+    /// Opens a registry over a store, and makes it a registry if the store is empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] when the store belongs to a registry with another log key or name, or what the store reports.
+    pub fn open(mut store: S, opening: Opening) -> Result<Self, StoreError> {
+        let Opening { log_key: signer, origin, policy, secret } = opening;
+        let log_key = signer.public_key();
+        let held = (store.setting(LOG_KEY)?, store.setting(ORIGIN)?);
+        let origin = match held {
+            (None, None) => {
+                let origin = origin.unwrap_or_else(|| Name::of_key(&log_key));
+                store.begin()?;
+                store.set_setting(LOG_KEY, &log_key.to_multibase())?;
+                store.set_setting(ORIGIN, origin.as_str())?;
+                store.commit()?;
+                origin
+            }
+            (Some(key), Some(held)) => {
+                if key != log_key.to_multibase() {
+                    return Err(StoreError::Foreign("its log is signed with another key".into()));
+                }
+                let held: Name = held
+                    .parse()
+                    .map_err(|_| StoreError::Damaged("the registry's own name is damaged".into()))?;
+                if origin.is_some_and(|origin| origin != held) {
+                    return Err(StoreError::Foreign(format!("it is named {held}")));
+                }
+                held
+            }
+            _ => return Err(StoreError::Damaged("the registry's settings are incomplete".into())),
+        };
+        let mut minter = Minter::new(origin.as_str()).signer(signer);
+        minter.restore_head(store.head()?);
+        Ok(Self {
+            store,
+            origin,
+            log_key,
+            minter,
+            policy,
+            quota: FirstComeQuota::default(),
+            challenges: Challenges::new(secret),
+            tally: Tally::default(),
+            group: Group::None,
+        })
+    }
+
+    /// Carries out several requests in one transaction, durable as a whole when this returns. Each request is taken or refused by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then none of the requests was carried out, whatever they returned.
+    pub fn group<T>(&mut self, requests: impl FnOnce(&mut Self) -> T) -> Result<T, StoreError> {
+        if self.group != Group::None {
+            return Ok(requests(self));
+        }
+        self.store.begin()?;
+        self.minter.restore_head(self.store.head()?);
+        self.group = Group::Open;
+        let out = requests(self);
+        let group = std::mem::replace(&mut self.group, Group::None);
+        if group == Group::Failed {
+            self.store.rollback();
+            return Err(StoreError::Failed("one of the writes failed; nothing was kept".into()));
+        }
+        self.store.commit()?;
+        Ok(out)
+    }
+
+    /// One request: a transaction of its own, or part of the open group.
+    fn transact<T>(&mut self, request: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        if self.group != Group::None {
+            let out = request(self);
+            if matches!(out, Err(Refusal::Store(_))) {
+                self.group = Group::Failed;
+            }
+            return out;
+        }
+        self.store.begin()?;
+        // Another process may have appended since: its tokens come before ours.
+        self.minter.restore_head(self.store.head()?);
+        self.group = Group::Open;
+        let out = request(self);
+        let failed = std::mem::replace(&mut self.group, Group::None) == Group::Failed;
+        if failed || matches!(out, Err(Refusal::Store(_))) {
+            self.store.rollback();
+            return out;
+        }
+        self.store.commit()?;
+        out
+    }
+
+    /// The registry's own name.
+    #[must_use]
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    /// The key the audit log is signed with.
+    #[must_use]
+    pub fn log_key(&self) -> &PublicKey {
+        &self.log_key
+    }
+
+    /// The store, for reading.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Changes the policy.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// The end of the audit log: how many tokens and the hash of the last. Kept elsewhere, it later shows whether the log was cut.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn head(&self) -> Result<Option<Head>, StoreError> {
+        self.store.head()
+    }
+
+    /// Tokens of the audit log.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tokens(&self, query: &Query) -> Result<Vec<Token>, StoreError> {
+        self.store.find_tokens(query)
+    }
+
+    /// Writes the counts of look-ups that are still being gathered. To be called before a stop.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`].
+    pub fn flush(&mut self, now: UnixTime) -> Result<(), Refusal> {
+        let due = self.tally.take_all();
+        if due.is_empty() { Ok(()) } else { self.write_due(due, now) }
+    }
+
+    fn check_clock(&self, now: UnixTime) -> Result<(), Refusal> {
+        if now < EARLIEST { Err(Refusal::ClockUnset(now)) } else { Ok(()) }
+    }
+
+    fn route(&self, name: &Name) -> Result<Option<Route>, StoreError> {
+        let Some(StoredEntry { id, bytes }) = self.store.entry(name)? else { return Ok(None) };
+        Ok(Some(Route::decode(id, bytes)?))
+    }
+
+    fn entry(&self, name: &Name) -> Result<Option<(u64, Entry)>, StoreError> {
+        let Some(StoredEntry { id, bytes }) = self.store.entry(name)? else { return Ok(None) };
+        Ok(Some((id, Entry::decode(name, &bytes)?)))
+    }
+
+    fn known_entry(&self, name: &Name) -> Result<(u64, Entry), Refusal> {
+        self.entry(name)?.ok_or_else(|| Refusal::Unknown(name.clone()))
+    }
+}
+
+/// Where a request came from, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This machine's own programs: no quota.
+    Local,
+    /// The network, from this validated address.
+    Network(IpAddr),
+}
+
+/// The time of a token: the request's millisecond, and within it a microsecond that differs from one token to the next, so that
+/// ids differ without a random generator.
+fn token_time(now: UnixTime, count: u64) -> Micros {
+    Micros::from_micros(now.as_millis().saturating_mul(1000).saturating_add(count % 1000))
+        .unwrap_or(Micros::MAX)
+}

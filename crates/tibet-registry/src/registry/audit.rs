@@ -1,0 +1,152 @@
+//! Checking a registry against its own log.
+
+use std::collections::HashMap;
+
+use jis::{Identity, IdentityStatus, Name};
+use tibet_core::json::Value;
+use tibet_core::{Head, LogCheck, LogReport, LogVerifier, Token};
+
+use super::Registry;
+use crate::entry::Entry;
+use crate::store::{Store, StoreError};
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// The log by itself: hashes, signatures, links, order.
+    pub log: LogReport,
+    /// Identities whose stored state is not what the devices signed and the log tells. The first hundred.
+    pub problems: Vec<AuditProblem>,
+    /// Identities looked at.
+    pub identities: u64,
+}
+
+/// An identity whose stored state cannot be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditProblem {
+    /// The name.
+    pub name: Name,
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+impl Audit {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.log.ok() && self.problems.is_empty()
+    }
+}
+
+/// Most problems listed.
+const MAX_PROBLEMS: usize = 100;
+
+/// What the log says last about an identity.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    fingerprint: String,
+    generation: i64,
+    revoked: bool,
+    last_token: String,
+}
+
+impl<S: Store> Registry<S> {
+    /// Verifies the whole log under the registry's key, replays every identity's key events, verifies every record, and compares each
+    /// identity with what the log says of it: an entry changed behind the log's back is named, and so is one the log does not
+    /// know. `expected` is a head noted earlier, against which a cut log is noticed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn audit(&self, expected: Option<&Head>) -> Result<Audit, StoreError> {
+        let check = LogCheck {
+            signer: Some(&self.log_key),
+            expected_head: expected,
+            require_content_links: true,
+            ..LogCheck::default()
+        };
+        let mut log = LogVerifier::new(check);
+        let mut told: HashMap<Name, Told> = HashMap::new();
+        let mut next = 0;
+        // A row that is no token any more is a finding, not the end of the check.
+        while let Err(error) = self.store.for_each_token(next, &mut |index, token| {
+            note(&mut told, &token);
+            log.push(index, &token);
+            next = index.saturating_add(1);
+        }) {
+            let StoreError::Damaged(reason) = error else { return Err(error) };
+            log.push_unreadable(&reason);
+            next = next.saturating_add(1);
+        }
+        let mut problems = Vec::new();
+        let mut identities = 0;
+        self.store.for_each_entry(&mut |_, name, bytes| {
+            identities += 1;
+            if let Some(what) = contradiction(name, bytes, told.remove(name).as_ref())
+                && problems.len() < MAX_PROBLEMS
+            {
+                problems.push(AuditProblem { name: name.clone(), what });
+            }
+        })?;
+        // What is left was registered according to the log and is not there.
+        problems.extend(
+            told.into_keys().map(|name| AuditProblem { name, what: "the log registers it, but it is gone" }),
+        );
+        problems.truncate(MAX_PROBLEMS);
+        Ok(Audit { log: log.finish(), problems, identities })
+    }
+}
+
+/// Follows one token.
+fn note(told: &mut HashMap<Name, Told>, token: &Token) {
+    let Value::Object(erin) = &token.erin else { return };
+    let text = |key: &str| match erin.get(key) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let Some(name) = text("did").and_then(|did| did.parse::<Name>().ok()) else { return };
+    let told = told.entry(name).or_default();
+    told.last_token.clone_from(&token.token_id);
+    if let Some(fingerprint) = text("fingerprint") {
+        fingerprint.clone_into(&mut told.fingerprint);
+    }
+    let Some(Value::Object(details)) = erin.get("details") else { return };
+    if let Some(Value::Integer(generation)) = details.get("generation")
+        && matches!(token.action.as_str(), "register" | "rotate" | "revoke")
+    {
+        told.generation = *generation;
+        told.revoked = token.action == "revoke";
+    }
+}
+
+fn contradiction(name: &Name, bytes: &[u8], told: Option<&Told>) -> Option<&'static str> {
+    let Ok(entry) = Entry::decode(name, bytes) else { return Some("its entry cannot be read") };
+    let Some(told) = told else { return Some("the log does not know it") };
+    let identity = &entry.identity;
+    // A revocation by a name above needs that name's identity of the time; that the log tells of it is checked below.
+    let own_events: Vec<_> =
+        entry.events.iter().filter(|event| !matches!(event, jis::KeyEvent::Revocation(_))).cloned().collect();
+    match Identity::replay(&own_events, &[]) {
+        Err(_) => return Some("its key events do not verify"),
+        Ok(replayed) => {
+            let same = (replayed.fingerprint, replayed.generation, replayed.key, replayed.next)
+                == (identity.fingerprint, identity.generation, identity.key, identity.next);
+            if !same {
+                return Some("its key is not the one its key events lead to");
+            }
+        }
+    }
+    let record_key_is_current = entry.record.claims().version.generation == identity.generation;
+    if record_key_is_current && entry.record.verify(&identity.key).is_err() {
+        return Some("its record is not signed by its key");
+    }
+    if told.fingerprint != identity.fingerprint.to_string() {
+        return Some("the log tells of another identity under this name");
+    }
+    if u64::try_from(told.generation) != Ok(identity.generation) {
+        return Some("the log tells of another generation");
+    }
+    if told.revoked != (identity.status != IdentityStatus::Active) {
+        return Some("the log disagrees on whether it is revoked");
+    }
+    (told.last_token != entry.last_token).then_some("its last token is not the log's last word on it")
+}

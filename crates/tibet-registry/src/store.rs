@@ -1,0 +1,270 @@
+//! Where a registry keeps its memory.
+//!
+//! A store holds bytes and indexes and decides nothing but uniqueness: which of two claims of a name came first, whether a token was
+//! spent (SECURITY R34, R36). Everything else is the registry's rules.
+
+mod memory;
+pub use memory::{MAX_IDENTITIES, MAX_TOKENS, MemoryStore};
+mod sqlite;
+pub use sqlite::SqliteStore;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jis::{Capability, Name, UnixTime};
+use tibet_core::{Head, Query, Token};
+
+/// What a registry needs of a store.
+///
+/// All writes lie between [`Store::begin`] and [`Store::commit`]. Nothing written may be visible to another process before the commit,
+/// and all of it must survive a crash once the commit has returned.
+pub trait Store {
+    /// Begins a transaction and locks out other writers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn begin(&mut self) -> Result<(), StoreError>;
+
+    /// Makes the transaction durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of the transaction is kept.
+    fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// Forgets the transaction.
+    fn rollback(&mut self);
+
+    /// The entry of a name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn entry(&self, name: &Name) -> Result<Option<StoredEntry>, StoreError>;
+
+    /// Visits all entries in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn for_each_entry(&self, visit: &mut dyn FnMut(u64, &Name, &[u8])) -> Result<(), StoreError>;
+
+    /// How many identities there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn count(&self) -> Result<u64, StoreError>;
+
+    /// The name of the identity that has, or ever had, this key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn name_of_key(&self, usage: KeyUse, key: &[u8; 32]) -> Result<Option<Name>, StoreError>;
+
+    /// Whether names exist below this one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn has_names_below(&self, name: &Name) -> Result<bool, StoreError>;
+
+    /// Up to `limit` identities that offer a capability, with numbers above `after`, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn with_capability(
+        &self,
+        capability: &Capability,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Name)>, StoreError>;
+
+    /// Puts a new entry in; `None` when the name is taken.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn claim(&mut self, name: &Name, entry: &[u8]) -> Result<Option<u64>, StoreError>;
+
+    /// Replaces the entry with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn replace(&mut self, id: u64, name: &Name, entry: &[u8]) -> Result<(), StoreError>;
+
+    /// Remembers for ever that a key belongs to an identity; false when it belongs to one already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn bind_key(&mut self, usage: KeyUse, key: &[u8; 32], id: u64) -> Result<bool, StoreError>;
+
+    /// Changes what an identity is found by.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn set_capabilities(
+        &mut self,
+        id: u64,
+        old: &BTreeSet<Capability>,
+        new: &BTreeSet<Capability>,
+    ) -> Result<(), StoreError>;
+
+    /// Marks a one-time token as spent, by the hash of its id; false when it was spent before. What expired before `now` may be
+    /// forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn spend(&mut self, token: &[u8; 32], expires_at: UnixTime, now: UnixTime) -> Result<bool, StoreError>;
+
+    /// Keeps a vouch; false when there is one with this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn add_vouch(&mut self, vouch: &StoredVouch) -> Result<bool, StoreError>;
+
+    /// The vouches for an identity that have not expired.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn vouches_for(&self, subject: u64, now: UnixTime) -> Result<Vec<StoredVouch>, StoreError>;
+
+    /// How many unexpired vouches an identity has given.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn vouches_by(&self, voucher: u64, now: UnixTime) -> Result<u64, StoreError>;
+
+    /// Keeps two contradicting signed objects of one identity. At most [`MAX_EVIDENCE`] per identity; more prove nothing more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn add_evidence(&mut self, id: u64, first: &[u8], second: &[u8], now: UnixTime)
+    -> Result<(), StoreError>;
+
+    /// The evidence kept about an identity, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError>;
+
+    /// Appends a token to the audit log.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn append_token(&mut self, token: &Token) -> Result<(), StoreError>;
+
+    /// The end of the audit log.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn head(&self) -> Result<Option<Head>, StoreError>;
+
+    /// Tokens of the audit log that match, the last ones, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn find_tokens(&self, query: &Query) -> Result<Vec<Token>, StoreError>;
+
+    /// Visits the audit log from an index on.
+    ///
+    /// # Errors
+    /// [`StoreError`], naming the index of a token that cannot be read.
+    fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError>;
+
+    /// A value kept for the registry itself.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn setting(&self, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps a value for the registry itself.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn set_setting(&mut self, key: &str, value: &str) -> Result<(), StoreError>;
+}
+
+/// An entry and the store's number for it.
+#[derive(Debug, Clone)]
+pub struct StoredEntry {
+    /// Numbers are given from 1 in the order of registration, and never again.
+    pub id: u64,
+    /// The entry, as the registry wrote it.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Two signed objects of which one identity should have made only one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The one that was held.
+    pub first: Vec<u8>,
+    /// The one that came.
+    pub second: Vec<u8>,
+}
+
+/// What a key is for. An identity key was proven by a signature, a transport key only named, so neither says anything about the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyUse {
+    /// An Ed25519 identity key.
+    Identity,
+    /// An X25519 transport key.
+    Transport,
+}
+
+/// Most pieces of evidence kept per identity.
+pub const MAX_EVIDENCE: usize = 4;
+
+/// A vouch as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVouch {
+    /// The vouch's own id.
+    pub id: [u8; 16],
+    /// Number of the identity vouched for.
+    pub subject: u64,
+    /// Number of the identity that vouches.
+    pub voucher: u64,
+    /// Name of the identity that vouches.
+    pub voucher_name: Name,
+    /// Thousandths of the voucher's trust that are lent.
+    pub factor_permille: u64,
+    /// Generation of the voucher's key at that time.
+    pub voucher_generation: u64,
+    /// Until when it counts.
+    pub expires_at: UnixTime,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full. Reading goes on.
+    #[error("the disk is full; free some space, nothing was changed")]
+    Full,
+    /// The file may not be written.
+    #[error("the registry's file is read-only; check its permissions")]
+    ReadOnly,
+    /// Another process holds the file.
+    #[error("another process is writing to the registry; try again")]
+    Busy,
+    /// The file is damaged, or was edited.
+    #[error("the registry's file is damaged: {0}; restore a backup, nothing of this file is used")]
+    Damaged(String),
+    /// The file belongs to something else, or to a newer version of this program.
+    #[error("not a registry this program can use: {0}")]
+    Foreign(String),
+    /// Something else went wrong below.
+    #[error("storage failed: {0}")]
+    Failed(String),
+}
+
+impl From<crate::entry::Damaged> for StoreError {
+    fn from(_: crate::entry::Damaged) -> Self {
+        Self::Damaged("an entry is not what was written".into())
+    }
+}
+
+impl From<tibet_core::StoreError> for StoreError {
+    fn from(error: tibet_core::StoreError) -> Self {
+        let text = error.to_string();
+        if matches!(error, tibet_core::StoreError::Row { .. }) {
+            Self::Damaged(text)
+        } else {
+            Self::Failed(text)
+        }
+    }
+}

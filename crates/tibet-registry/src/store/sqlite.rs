@@ -1,0 +1,475 @@
+//! A store in a SQLite file: the default of a registry.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use jis::{Capability, Name, UnixTime};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
+use sha2::{Digest as _, Sha256};
+use tibet_core::{Head, Query, Token, sqlite as tokens};
+
+use super::{Evidence, KeyUse, MAX_EVIDENCE, Store, StoreError, StoredEntry, StoredVouch};
+
+/// `TIBE` in ASCII, in the file's header: this file is a registry and nothing else.
+const APPLICATION_ID: i32 = 0x5449_4245;
+/// Version of the tables below.
+const SCHEMA_VERSION: i32 = 1;
+/// Files up to this size are checked whole when opened, in a fraction of a second; larger ones by [`SqliteStore::check`].
+const CHECKED_WHEN_OPENED: u64 = 256 << 20;
+/// Bytes of the checksum after each entry.
+const CHECKSUM: usize = 16;
+
+/// Portable but for `WITHOUT ROWID` and the types' names. Numbers of identities and capabilities keep the indexes small.
+const TABLES: &str = "
+CREATE TABLE registry_settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE registry_identities (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, entry BLOB NOT NULL);
+CREATE TABLE registry_keys (key BLOB PRIMARY KEY, identity INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE registry_capability_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE registry_capabilities (
+    capability INTEGER NOT NULL, identity INTEGER NOT NULL, PRIMARY KEY (capability, identity)
+) WITHOUT ROWID;
+CREATE TABLE registry_spent (token BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE registry_vouches (
+    id BLOB PRIMARY KEY, subject INTEGER NOT NULL, voucher INTEGER NOT NULL, voucher_name TEXT NOT NULL,
+    factor_permille INTEGER NOT NULL, voucher_generation INTEGER NOT NULL, expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX registry_vouches_subject ON registry_vouches (subject);
+CREATE INDEX registry_vouches_voucher ON registry_vouches (voucher);
+CREATE TABLE registry_evidence (
+    id INTEGER PRIMARY KEY, identity INTEGER NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL, kept_at INTEGER NOT NULL
+);
+CREATE INDEX registry_evidence_identity ON registry_evidence (identity);
+";
+
+/// A registry's memory in one SQLite file, write-ahead logged, every commit synced to the disk before it is acknowledged.
+///
+/// Each entry carries a checksum over itself and its name, so a damaged or swapped row is noticed when it is read. Whoever can edit
+/// the file can also renew a checksum; what cannot be renewed are the devices' own signatures inside and the tokens of the audit
+/// log, which [`Registry::audit`](crate::Registry::audit) compares.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    /// A commit failed in a way after which what is on the disk is unknown (SECURITY R70).
+    failed: bool,
+}
+
+impl SqliteStore {
+    /// Opens a registry's file, or makes a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] for a file of something else, [`StoreError::Damaged`], or what the system reports.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open(path)?;
+        let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_WHEN_OPENED);
+        let mut store = Self::prepare(connection)?;
+        store.create_or_recognise()?;
+        if small {
+            store.check()?;
+        }
+        Ok(store)
+    }
+
+    /// Opens an existing registry's file for reading only. Writing fails with [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let store = Self { connection, failed: false };
+        store.connection.busy_timeout(Duration::from_secs(5))?;
+        store.recognise()?;
+        Ok(store)
+    }
+
+    fn prepare(connection: Connection) -> Result<Self, StoreError> {
+        connection.busy_timeout(Duration::from_secs(5))?;
+        // SECURITY R69. A file whose schema was tampered with gets no functions to call and no way to write to its own pages.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.execute_batch(
+            "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192; PRAGMA journal_size_limit = 67108864;
+             PRAGMA foreign_keys = OFF;",
+        )?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { connection, failed: false })
+    }
+
+    /// One transaction, so that two processes opening a new file do not both create it.
+    fn create_or_recognise(&mut self) -> Result<(), StoreError> {
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let objects: i64 =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let id: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        if objects == 0 && id == 0 {
+            transaction.execute_batch(TABLES)?;
+            tokens::create_tables(&transaction)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        transaction.commit()?;
+        self.recognise()
+    }
+
+    fn recognise(&self) -> Result<(), StoreError> {
+        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        if pragma("application_id")? != APPLICATION_ID {
+            return Err(StoreError::Foreign("the file belongs to another program".into()));
+        }
+        match pragma("user_version")? {
+            SCHEMA_VERSION => Ok(()),
+            version => Err(StoreError::Foreign(format!(
+                "its tables have version {version}, this program knows {SCHEMA_VERSION}"
+            ))),
+        }
+    }
+
+    /// Checks the structure of the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with what SQLite says first.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let verdict: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict)) }
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    fn first<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+/// First bytes of SHA-256 over the name, a zero, and the entry.
+fn checksum(name: &Name, entry: &[u8]) -> [u8; CHECKSUM] {
+    let hash = Sha256::new().chain_update(name.as_str()).chain_update([0]).chain_update(entry).finalize();
+    *hash.first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+fn with_checksum(name: &Name, entry: &[u8]) -> Vec<u8> {
+    [entry, &checksum(name, entry)].concat()
+}
+
+fn without_checksum<'a>(name: &Name, stored: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    match stored.split_last_chunk::<CHECKSUM>() {
+        Some((entry, sum)) if *sum == checksum(name, entry) => Ok(entry),
+        _ => Err(StoreError::Damaged(format!("the entry of {name} is not what was written"))),
+    }
+}
+
+/// A byte for the use, then the key.
+fn stored_key(usage: KeyUse, key: &[u8; 32]) -> [u8; 33] {
+    let mut stored = [0; 33];
+    stored[0] = match usage {
+        KeyUse::Identity => 1,
+        KeyUse::Transport => 2,
+    };
+    stored[1..].copy_from_slice(key);
+    stored
+}
+
+/// Names are checked when they enter; one that no longer parses was changed in the file.
+fn stored_name(text: &str) -> Result<Name, StoreError> {
+    text.parse().map_err(|_| StoreError::Damaged(format!("{text:?} stands where a name should")))
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn millis(time: UnixTime) -> i64 {
+    signed(time.as_millis())
+}
+
+impl Store for SqliteStore {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed("an earlier commit failed; open the registry again".into()));
+        }
+        self.execute("BEGIN IMMEDIATE", [])?;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        match self.execute("COMMIT", []) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.rollback();
+                // A full disk is found out before anything is synced; after any other failure the disk's state is unknown.
+                self.failed = !matches!(error, StoreError::Full | StoreError::Busy | StoreError::ReadOnly);
+                Err(error)
+            }
+        }
+    }
+
+    fn rollback(&mut self) {
+        // SQLite has rolled back by itself after some errors; then there is nothing left to do.
+        if !self.connection.is_autocommit() && self.execute("ROLLBACK", []).is_err() {
+            self.failed = true;
+        }
+    }
+
+    fn entry(&self, name: &Name) -> Result<Option<StoredEntry>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, entry FROM registry_identities WHERE name = ?1")?;
+        let mut rows = statement.query([name.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let stored =
+            row.get_ref(1)?.as_blob().map_err(|_| StoreError::Damaged("an entry is no blob".into()))?;
+        Ok(Some(StoredEntry { id: unsigned(row.get(0)?), bytes: without_checksum(name, stored)?.into() }))
+    }
+
+    fn for_each_entry(&self, visit: &mut dyn FnMut(u64, &Name, &[u8])) -> Result<(), StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, name, entry FROM registry_identities ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = stored_name(
+                row.get_ref(1)?.as_str().map_err(|_| StoreError::Damaged("a name is no text".into()))?,
+            )?;
+            let stored =
+                row.get_ref(2)?.as_blob().map_err(|_| StoreError::Damaged("an entry is no blob".into()))?;
+            visit(unsigned(row.get(0)?), &name, without_checksum(&name, stored)?);
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> Result<u64, StoreError> {
+        // Numbers are given in order and entries never removed, so the last number is the count.
+        let last =
+            self.first("SELECT coalesce(max(id), 0) FROM registry_identities", [], |row| row.get(0))?;
+        Ok(unsigned(last.unwrap_or(0)))
+    }
+
+    fn name_of_key(&self, usage: KeyUse, key: &[u8; 32]) -> Result<Option<Name>, StoreError> {
+        let sql = "SELECT i.name FROM registry_keys k JOIN registry_identities i ON i.id = k.identity WHERE k.key = ?1";
+        let name: Option<String> = self.first(sql, [stored_key(usage, key)], |row| row.get(0))?;
+        name.map(|name| stored_name(&name)).transpose()
+    }
+
+    fn has_names_below(&self, name: &Name) -> Result<bool, StoreError> {
+        // Names below jis:a begin with "jis:a:"; the next character after ':' is ';', which no name holds.
+        let sql = "SELECT EXISTS (SELECT 1 FROM registry_identities WHERE name > ?1 AND name < ?2)";
+        let found = self.first(sql, [format!("{name}:"), format!("{name};")], |row| row.get(0))?;
+        Ok(found.unwrap_or(false))
+    }
+
+    fn with_capability(
+        &self,
+        capability: &Capability,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Name)>, StoreError> {
+        let sql = "SELECT i.id, i.name FROM registry_capabilities c JOIN registry_identities i ON i.id = c.identity
+                   WHERE c.capability = (SELECT id FROM registry_capability_names WHERE name = ?1) AND c.identity > ?2
+                   ORDER BY c.identity LIMIT ?3";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+        let rows = self.all(sql, params![capability.as_str(), signed(after), limit], read)?;
+        rows.into_iter().map(|(id, name)| Ok((unsigned(id), stored_name(&name)?))).collect()
+    }
+
+    fn claim(&mut self, name: &Name, entry: &[u8]) -> Result<Option<u64>, StoreError> {
+        let sql =
+            "INSERT INTO registry_identities (name, entry) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+        let added = self.execute(sql, params![name.as_str(), with_checksum(name, entry)])?;
+        Ok((added == 1).then(|| unsigned(self.connection.last_insert_rowid())))
+    }
+
+    fn replace(&mut self, id: u64, name: &Name, entry: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE registry_identities SET entry = ?2 WHERE id = ?1 AND name = ?3";
+        match self.execute(sql, params![signed(id), with_checksum(name, entry), name.as_str()])? {
+            1 => Ok(()),
+            _ => Err(StoreError::Damaged(format!("{name} is not where it was"))),
+        }
+    }
+
+    fn bind_key(&mut self, usage: KeyUse, key: &[u8; 32], id: u64) -> Result<bool, StoreError> {
+        let key = stored_key(usage, key);
+        let sql = "INSERT INTO registry_keys (key, identity) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING";
+        if self.execute(sql, params![key, signed(id)])? == 1 {
+            return Ok(true);
+        }
+        let owner: Option<i64> =
+            self.first("SELECT identity FROM registry_keys WHERE key = ?1", [key], |row| row.get(0))?;
+        Ok(owner == Some(signed(id)))
+    }
+
+    fn set_capabilities(
+        &mut self,
+        id: u64,
+        old: &BTreeSet<Capability>,
+        new: &BTreeSet<Capability>,
+    ) -> Result<(), StoreError> {
+        for capability in old.difference(new) {
+            let sql = "DELETE FROM registry_capabilities WHERE identity = ?1
+                       AND capability = (SELECT id FROM registry_capability_names WHERE name = ?2)";
+            self.execute(sql, params![signed(id), capability.as_str()])?;
+        }
+        for capability in new.difference(old) {
+            let add = "INSERT INTO registry_capabilities (capability, identity)
+                       SELECT id, ?2 FROM registry_capability_names WHERE name = ?1";
+            if self.execute(add, params![capability.as_str(), signed(id)])? == 0 {
+                self.execute(
+                    "INSERT INTO registry_capability_names (name) VALUES (?1)",
+                    [capability.as_str()],
+                )?;
+                self.execute(add, params![capability.as_str(), signed(id)])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, token: &[u8; 32], expires_at: UnixTime, now: UnixTime) -> Result<bool, StoreError> {
+        self.execute("DELETE FROM registry_spent WHERE expires_at < ?1", [millis(now)])?;
+        let sql =
+            "INSERT INTO registry_spent (token, expires_at) VALUES (?1, ?2) ON CONFLICT (token) DO NOTHING";
+        Ok(self.execute(sql, params![&token[..], millis(expires_at)])? == 1)
+    }
+
+    fn add_vouch(&mut self, vouch: &StoredVouch) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO registry_vouches
+                   (id, subject, voucher, voucher_name, factor_permille, voucher_generation, expires_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING";
+        let StoredVouch {
+            id,
+            subject,
+            voucher,
+            voucher_name,
+            factor_permille,
+            voucher_generation,
+            expires_at,
+        } = vouch;
+        let added = self.execute(
+            sql,
+            params![
+                &id[..],
+                signed(*subject),
+                signed(*voucher),
+                voucher_name.as_str(),
+                signed(*factor_permille),
+                signed(*voucher_generation),
+                millis(*expires_at)
+            ],
+        )?;
+        Ok(added == 1)
+    }
+
+    fn vouches_for(&self, subject: u64, now: UnixTime) -> Result<Vec<StoredVouch>, StoreError> {
+        let sql = "SELECT id, voucher, voucher_name, factor_permille, voucher_generation, expires_at
+                   FROM registry_vouches WHERE subject = ?1 AND expires_at >= ?2 ORDER BY id";
+        let read = |row: &Row<'_>| {
+            Ok((
+                row.get::<_, [u8; 16]>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, i64>(4)?,
+                row.get::<_, i64>(5)?,
+            ))
+        };
+        let rows = self.all(sql, params![signed(subject), millis(now)], read)?;
+        let build = |(id, voucher, name, factor, generation, expires_at): (_, _, String, _, _, _)| {
+            Ok(StoredVouch {
+                id,
+                subject,
+                voucher: unsigned(voucher),
+                voucher_name: stored_name(&name)?,
+                factor_permille: unsigned(factor),
+                voucher_generation: unsigned(generation),
+                expires_at: UnixTime::from_millis(unsigned(expires_at)).unwrap_or(UnixTime::MAX),
+            })
+        };
+        rows.into_iter().map(build).collect()
+    }
+
+    fn vouches_by(&self, voucher: u64, now: UnixTime) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM registry_vouches WHERE voucher = ?1 AND expires_at >= ?2";
+        let count = self.first(sql, params![signed(voucher), millis(now)], |row| row.get(0))?;
+        Ok(unsigned(count.unwrap_or(0)))
+    }
+
+    fn add_evidence(
+        &mut self,
+        id: u64,
+        first: &[u8],
+        second: &[u8],
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO registry_evidence (identity, first, second, kept_at) SELECT ?1, ?2, ?3, ?4
+                   WHERE (SELECT count(*) FROM registry_evidence WHERE identity = ?1) < ?5
+                   AND NOT EXISTS (SELECT 1 FROM registry_evidence WHERE identity = ?1 AND first = ?2 AND second = ?3)";
+        self.execute(sql, params![signed(id), first, second, millis(now), MAX_EVIDENCE as i64])?;
+        Ok(())
+    }
+
+    fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError> {
+        let sql = "SELECT first, second FROM registry_evidence WHERE identity = ?1 ORDER BY id";
+        self.all(sql, [signed(id)], |row| Ok(Evidence { first: row.get(0)?, second: row.get(1)? }))
+    }
+
+    fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {
+        tokens::append(&self.connection, token)?;
+        Ok(())
+    }
+
+    fn head(&self) -> Result<Option<Head>, StoreError> {
+        Ok(tokens::head(&self.connection)?)
+    }
+
+    fn find_tokens(&self, query: &Query) -> Result<Vec<Token>, StoreError> {
+        Ok(tokens::find(&self.connection, query)?)
+    }
+
+    fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError> {
+        Ok(tokens::for_each(&self.connection, from, visit)?)
+    }
+
+    fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.first("SELECT value FROM registry_settings WHERE key = ?1", [key], |row| row.get(0))
+    }
+
+    fn set_setting(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO registry_settings (key, value) VALUES (?1, ?2)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.execute(sql, [key, value])?;
+        Ok(())
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            Some(_) | None => Self::Failed(error.to_string()),
+        }
+    }
+}
