@@ -1,12 +1,14 @@
 //! Where tokens are kept.
 
+mod file;
+pub use file::{FileStore, Fsync, Recovered, TokenLines};
 mod memory;
 pub use memory::MemoryStore;
 mod sqlite;
 pub use sqlite::SqliteStore;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::minter::Head;
 use crate::query::Query;
@@ -123,6 +125,12 @@ pub enum StoreError {
     /// The database refused.
     #[error("database: {0}")]
     Database(String),
+}
+
+impl StoreError {
+    fn file(path: &Path, error: &io::Error) -> Self {
+        Self::File { path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+    }
 }
 
 /// The line of a token that may be kept.

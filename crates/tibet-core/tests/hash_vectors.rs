@@ -1,4 +1,5 @@
 //! Token texts and hashes, byte for byte those of the Python package.
+#![allow(clippy::unwrap_used, reason = "helpers outside #[test] functions")]
 
 mod common;
 
