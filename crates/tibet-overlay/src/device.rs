@@ -1,0 +1,398 @@
+//! A device whose keys are on this machine.
+
+mod files;
+pub use files::DeviceFiles;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jis::{
+    Capability, Challenge, DecodeError, Endpoint, EventError, Identity, IdentityStatus, Inception, KeyError,
+    KeyEvent, Name, NextKeyCommitment, PublicKey, Record, RecordStatus, RecordVersion, Remark, Revocation,
+    RevocationAuthority, RevocationScope, Rotation, SecretKey, Signed, SignedRotation, TransportCertificate,
+    TransportSecret, UnixTime, Vouch, message_hash,
+};
+use tibet_registry::{Permission, Registration};
+use zeroize::Zeroizing;
+
+use crate::secret_file::SecretFileError;
+use crate::system::{NoRandomness, random};
+
+/// A device's identity with its secret keys, able to sign what the device says.
+///
+/// With [`DeviceFiles`] it lives in a directory, and everything it signs is written there before it is handed out: a device that comes
+/// back after a crash never signs two different things under one number.
+#[derive(Debug)]
+pub struct LocalDevice {
+    identity: Identity,
+    events: Vec<KeyEvent>,
+    key: SecretKey,
+    next: NextKey,
+    transport: TransportSecret,
+    record: Option<Signed<Record>>,
+    files: Option<DeviceFiles>,
+}
+
+/// Where the pre-committed next key is.
+#[derive(Debug)]
+enum NextKey {
+    /// With us, for devices that live in memory.
+    Held(Box<SecretKey>),
+    /// In its file, or wherever the owner has taken it.
+    InFile,
+}
+
+/// Where a device is and what it offers. What is not set is left empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Where the device can be reached, best first.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether it sits behind a NAT.
+    pub behind_nat: bool,
+    /// What it offers.
+    pub capabilities: BTreeSet<Capability>,
+    /// How long the record holds.
+    pub ttl: Duration,
+    /// Whether the device is there.
+    pub status: RecordStatus,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            behind_nat: false,
+            capabilities: BTreeSet::new(),
+            ttl: Record::MAX_TTL,
+            status: RecordStatus::Active,
+        }
+    }
+}
+
+/// Why a device cannot do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// A key file, or the directory of one.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// A key file holds no usable key.
+    #[error("{path}: {source}")]
+    Pem {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: jis::pem::PemError,
+    },
+    /// The device's own file is damaged or of another version.
+    #[error("{path}: {reason}")]
+    State {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No randomness for a new key.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// A generated key is unusable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What should be signed has a list too long or a value out of its bounds.
+    #[error("this cannot be signed: {0}")]
+    Unsignable(#[from] DecodeError),
+    /// The key does not fit the identity.
+    #[error("the key does not fit: {0}")]
+    Event(#[from] EventError),
+    /// The identity can no longer speak.
+    #[error("{name} is revoked; {}", if *status == IdentityStatus::KeyRevoked { "rotate it to its next key" } else { "its name has ended for ever" })]
+    Revoked {
+        /// The name.
+        name: Name,
+        /// What is revoked.
+        status: IdentityStatus,
+    },
+    /// The challenge is not for this device, or not for now.
+    #[error(transparent)]
+    Answer(#[from] jis::AnswerError),
+}
+
+impl LocalDevice {
+    /// A new device in memory, with new keys.
+    ///
+    /// # Errors
+    /// [`DeviceError::Randomness`], or [`DeviceError::Event`] for a self-certifying name, which belongs to a key that exists.
+    pub fn create(name: Name, now: UnixTime) -> Result<Self, DeviceError> {
+        let next = new_key()?;
+        Self::incept(name, new_key()?, next.public_key(), now)
+            .map(|device| Self { next: NextKey::Held(next.into()), ..device })
+    }
+
+    fn incept(name: Name, key: SecretKey, next: PublicKey, now: UnixTime) -> Result<Self, DeviceError> {
+        let next = NextKeyCommitment::to(&next);
+        let inception = Inception { name, key: key.public_key(), next, created_at: now };
+        let inception = Signed::seal(inception, &key)?;
+        Ok(Self {
+            identity: Identity::incept(&inception)?,
+            events: vec![KeyEvent::Inception(inception)],
+            key,
+            next: NextKey::InFile,
+            transport: TransportSecret::from_bytes(Zeroizing::new(random()?))?,
+            record: None,
+            files: None,
+        })
+    }
+
+    /// Who the device is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The key events of the device's life.
+    #[must_use]
+    pub fn events(&self) -> &[KeyEvent] {
+        &self.events
+    }
+
+    /// The last record it signed.
+    #[must_use]
+    pub fn record(&self) -> Option<&Signed<Record>> {
+        self.record.as_ref()
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn files(&self) -> Option<&DeviceFiles> {
+        self.files.as_ref()
+    }
+
+    /// The presence its last record tells of.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.record.as_ref().map_or_else(Presence::default, |record| {
+            let Record { endpoints, behind_nat, capabilities, ttl, status, .. } = record.claims().clone();
+            Presence { endpoints, behind_nat, capabilities, ttl, status }
+        })
+    }
+
+    /// Signs a record of `presence`, newer than any before.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; nothing was signed under a new number then.
+    pub fn publish(&mut self, presence: Presence, now: UnixTime) -> Result<Signed<Record>, DeviceError> {
+        self.check_active()?;
+        let seq = self.record.as_ref().map(|record| record.claims().version).map_or(0, |held| {
+            if held.generation == self.identity.generation { held.seq.saturating_add(1) } else { 0 }
+        });
+        let record = self.make_record(seq, presence, now)?;
+        self.save(Some(&record))?;
+        self.record = Some(record.clone());
+        Ok(record)
+    }
+
+    fn make_record(
+        &self,
+        seq: u64,
+        presence: Presence,
+        now: UnixTime,
+    ) -> Result<Signed<Record>, DeviceError> {
+        let Presence { endpoints, behind_nat, capabilities, ttl, status } = presence;
+        let record = Record {
+            name: self.identity.name.clone(),
+            fingerprint: self.identity.fingerprint,
+            version: RecordVersion { generation: self.identity.generation, seq },
+            key: self.identity.key,
+            transport_key: Some(self.transport.public_key()),
+            issued_at: now,
+            ttl,
+            endpoints,
+            relays: Vec::new(),
+            capabilities,
+            status,
+            previous: self.record.as_ref().map_or([0; 32], |record| message_hash(record.message())),
+            next: self.identity.next,
+            behind_nat,
+        };
+        Ok(Signed::seal(record, &self.key)?)
+    }
+
+    /// Everything a registry needs to take this device in: its history, its last record, the certificate of its transport key.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn registration(
+        &mut self,
+        permission: Option<Permission>,
+        now: UnixTime,
+    ) -> Result<Registration, DeviceError> {
+        let record = match &self.record {
+            Some(record) if record.claims().version.generation == self.identity.generation => record.clone(),
+            _ => self.publish(self.presence(), now)?,
+        };
+        let certificate = TransportCertificate {
+            name: self.identity.name.clone(),
+            generation: self.identity.generation,
+            key: self.identity.key,
+            transport_key: self.transport.public_key(),
+            not_before: now,
+            not_after: now.saturating_add(TransportCertificate::MAX_LIFETIME),
+        };
+        let transport = Some(Signed::seal(certificate, &self.key)?);
+        Ok(Registration { events: self.events.clone(), record, transport, permission })
+    }
+
+    /// Answers a challenge.
+    ///
+    /// # Errors
+    /// [`DeviceError::Answer`], [`DeviceError::Randomness`].
+    pub fn answer(&self, challenge: &Challenge, now: UnixTime) -> Result<Signed<jis::Proof>, DeviceError> {
+        Ok(challenge.answer(&self.identity, &self.key, random()?, now)?)
+    }
+
+    /// Moves the device to its pre-committed next key and commits to a new one. The rotation and the first record under the new key
+    /// are for the registries that know the device.
+    ///
+    /// `next` is the next key, for devices whose owner keeps it elsewhere; without it, the key in memory or in the next key's file is
+    /// taken.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; the device is then as it was.
+    pub fn rotate(
+        &mut self,
+        next: Option<SecretKey>,
+        now: UnixTime,
+    ) -> Result<(SignedRotation, Signed<Record>), DeviceError> {
+        let revealed = match (next, &self.next, &self.files) {
+            (Some(next), _, _) => next,
+            (None, NextKey::Held(next), _) => SecretKey::from_seed(next.to_seed())?,
+            (None, NextKey::InFile, Some(files)) => files.read_next_key()?,
+            (None, NextKey::InFile, None) => return Err(EventError::NotCommitted.into()),
+        };
+        let after = new_key()?;
+        let rotation = Rotation {
+            name: self.identity.name.clone(),
+            fingerprint: self.identity.fingerprint,
+            generation: self.identity.generation.saturating_add(1),
+            key: revealed.public_key(),
+            next: NextKeyCommitment::to(&after.public_key()),
+            previous: self.identity.last_event,
+            rotated_at: now,
+        };
+        // The old key co-signs while it is good for anything.
+        let old = (self.identity.status == IdentityStatus::Active).then_some(&self.key);
+        let rotation = SignedRotation::seal(rotation, &revealed, old)?;
+        let event = KeyEvent::Rotation(rotation.clone());
+        let identity = self.identity.apply(&event, &[])?;
+        let mut rotated = Self {
+            identity,
+            events: [&self.events[..], &[event]].concat(),
+            key: revealed,
+            next: NextKey::InFile,
+            transport: TransportSecret::from_bytes(self.transport.to_bytes())?,
+            record: self.record.clone(),
+            files: self.files.clone(),
+        };
+        let record = rotated.make_record(0, self.presence(), now)?;
+        match &self.files {
+            Some(files) => files.commit_rotation(&rotated.stored(Some(&record)), &rotated.key, &after)?,
+            None => rotated.next = NextKey::Held(after.into()),
+        }
+        rotated.record = Some(record.clone());
+        *self = rotated;
+        Ok((rotation, record))
+    }
+
+    /// Ends the device's current key, signed by that key, or its name, signed by the next key. The device is then revoked here too.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn revoke(
+        &mut self,
+        scope: RevocationScope,
+        next: Option<SecretKey>,
+        reason: Remark,
+        now: UnixTime,
+    ) -> Result<Signed<Revocation>, DeviceError> {
+        let held = || SecretKey::from_seed(self.key.to_seed());
+        let (authority, signer) = match scope {
+            RevocationScope::Key => (RevocationAuthority::CurrentKey, held()?),
+            RevocationScope::Name => {
+                let next = match (next, &self.next, &self.files) {
+                    (Some(next), _, _) => next,
+                    (None, NextKey::Held(next), _) => SecretKey::from_seed(next.to_seed())?,
+                    (None, NextKey::InFile, Some(files)) => files.read_next_key()?,
+                    (None, NextKey::InFile, None) => return Err(EventError::NotAllowed.into()),
+                };
+                (RevocationAuthority::NextKey, next)
+            }
+        };
+        let revocation = Revocation {
+            name: self.identity.name.clone(),
+            fingerprint: self.identity.fingerprint,
+            generation: self.identity.generation,
+            key: self.identity.key,
+            scope,
+            authority,
+            signer: signer.public_key(),
+            reason,
+            revoked_at: now,
+        };
+        let revocation = Signed::seal(revocation, &signer)?;
+        let event = KeyEvent::Revocation(revocation.clone());
+        let identity = self.identity.apply(&event, &[])?;
+        self.events.push(event);
+        self.identity = identity;
+        self.save(self.record.as_ref())?;
+        Ok(revocation)
+    }
+
+    /// Vouches for another identity with part of this one's trust.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn vouch(
+        &self,
+        subject: &Name,
+        subject_fingerprint: jis::Fingerprint,
+        factor_permille: u64,
+        lifetime: Duration,
+        reason: Remark,
+        now: UnixTime,
+    ) -> Result<Signed<Vouch>, DeviceError> {
+        self.check_active()?;
+        let vouch = Vouch {
+            id: random()?,
+            voucher: self.identity.name.clone(),
+            voucher_generation: self.identity.generation,
+            voucher_key: self.identity.key,
+            subject: subject.clone(),
+            subject_fingerprint,
+            factor_permille,
+            reason,
+            issued_at: now,
+            expires_at: now.saturating_add(lifetime),
+        };
+        Ok(Signed::seal(vouch, &self.key)?)
+    }
+
+    fn check_active(&self) -> Result<(), DeviceError> {
+        let status = self.identity.status;
+        if status == IdentityStatus::Active {
+            return Ok(());
+        }
+        Err(DeviceError::Revoked { name: self.identity.name.clone(), status })
+    }
+
+    fn stored(&self, record: Option<&Signed<Record>>) -> files::StoredDevice {
+        files::StoredDevice::new(&self.identity.name, &self.events, record)
+    }
+
+    fn save(&self, record: Option<&Signed<Record>>) -> Result<(), DeviceError> {
+        self.files.as_ref().map_or(Ok(()), |files| files.save(&self.stored(record)))
+    }
+}
+
+fn new_key() -> Result<SecretKey, DeviceError> {
+    Ok(SecretKey::from_seed(Zeroizing::new(random()?))?)
+}

@@ -1,0 +1,29 @@
+//! The identity overlay.
+//!
+//! Identity belongs to the device, not to the network: a device is registered, verified, resolved and found by its name and key,
+//! wherever it is. [`IdentityOverlay`] is the whole of it in a few calls; its example is the place to start.
+//!
+//! | to … | see |
+//! |---|---|
+//! | use it | [`IdentityOverlay`], [`DeviceOptions`] |
+//! | hold a device's keys | [`LocalDevice`], [`DeviceFiles`] |
+//! | find devices with a cache that cannot be rolled back | [`OverlayResolver`] |
+//! | keep it on disk | [`StateDir`], [`secret_file`] |
+//!
+//! This crate is the shell round the pure crates below: it reads the clock, draws randomness and touches files. It works on one machine;
+//! the network comes on top.
+
+pub mod secret_file;
+pub mod system;
+
+mod device;
+pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};
+mod overlay;
+pub use overlay::{
+    AuditFormat, DeviceOptions, ExportError, IdentityOverlay, IdentityProof, NodeSummary, OptionsError,
+    OverlayError, OverlayRoute, OverlayStatus,
+};
+mod resolver;
+pub use resolver::{LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};
+mod state_dir;
+pub use state_dir::{OpenError, StateDir};

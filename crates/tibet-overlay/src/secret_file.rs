@@ -1,0 +1,171 @@
+//! Files that hold secrets (SECURITY R25).
+//!
+//! Such a file belongs to us, is readable by nobody else, and is never half there: it is written under another name, synced, and then
+//! given its name.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why a file is not read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretFileError {
+    /// Others could read or change it.
+    #[error(
+        "{path} can be read or changed by others (mode {mode:03o}); make it yours alone: chmod 600 {path}"
+    )]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another user owns it.
+    #[error("{path} belongs to another user")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A symbolic link, a directory, a pipe or a device.
+    #[error("{path} is not a regular file (symbolic links are not followed)")]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Longer than any file of this kind.
+    #[error("{path} is too long for what it should hold")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It exists and would be overwritten.
+    #[error("{path} exists already")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl SecretFileError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// Whether the file is simply not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads a secret file, after making sure it is one.
+///
+/// # Errors
+/// [`SecretFileError`].
+pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    // Opened first and looked at afterwards, through the same descriptor: nobody can exchange the file in between. NONBLOCK, so that
+    // a pipe does not make us wait.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        Err(rustix::io::Errno::LOOP) => return Err(SecretFileError::NotRegular { path: path.to_owned() }),
+        Err(error) => return Err(SecretFileError::io(path)(error.into())),
+    };
+    let status = rustix::fs::fstat(&file).map_err(|error| SecretFileError::io(path)(error.into()))?;
+    if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(SecretFileError::NotRegular { path: path.to_owned() });
+    }
+    if status.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(SecretFileError::Owner { path: path.to_owned() });
+    }
+    let mode = status.st_mode & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretFileError::Permissions { path: path.to_owned(), mode });
+    }
+    let length = u64::try_from(status.st_size).unwrap_or(u64::MAX);
+    if length > MAX_FILE {
+        return Err(SecretFileError::TooLong { path: path.to_owned() });
+    }
+    // Room for all of it from the start: a string that grows leaves copies of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
+    (&file).take(MAX_FILE).read_to_string(&mut text).map_err(SecretFileError::io(path))?;
+    Ok(text)
+}
+
+/// Writes a secret file that is not there yet.
+///
+/// # Errors
+/// [`SecretFileError::Exists`] and others; the file is then whole or not there.
+pub fn create(path: &Path, contents: &str) -> Result<(), SecretFileError> {
+    let temporary = write_temporary(path, contents)?;
+    // A link, unlike a rename, does not replace what is there.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).map_err(SecretFileError::io(&temporary))?;
+    linked.map_err(|source| {
+        let path = path.to_owned();
+        let exists = source.kind() == io::ErrorKind::AlreadyExists;
+        if exists { SecretFileError::Exists { path } } else { SecretFileError::Io { path, source } }
+    })?;
+    sync_directory_of(path)
+}
+
+/// Writes a secret file, replacing what is there in one step.
+///
+/// # Errors
+/// [`SecretFileError`]; the old file is then still there.
+pub fn replace(path: &Path, contents: &str) -> Result<(), SecretFileError> {
+    let temporary = write_temporary(path, contents)?;
+    fs::rename(&temporary, path).map_err(SecretFileError::io(path))?;
+    sync_directory_of(path)
+}
+
+/// Makes a directory for us alone, and those above it.
+///
+/// # Errors
+/// [`SecretFileError`].
+pub fn create_directory(path: &Path) -> Result<(), SecretFileError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(SecretFileError::io(path))
+}
+
+fn write_temporary(path: &Path, contents: &str) -> Result<PathBuf, SecretFileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    // Left over from a crash of a process with our number; nobody else writes here.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(SecretFileError::io(&temporary)(error));
+        }
+        _ => {}
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| SecretFileError::io(&temporary)(error.into()))?;
+    let mut file = File::from(descriptor);
+    let written = file.write_all(contents.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(SecretFileError::io(&temporary))?;
+    Ok(temporary)
+}
+
+/// The new name itself must survive a crash too.
+fn sync_directory_of(path: &Path) -> Result<(), SecretFileError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(SecretFileError::io(directory))
+}
