@@ -45,15 +45,14 @@ CREATE INDEX IF NOT EXISTS tibet_tokens_action ON tibet_tokens (action);
 CREATE INDEX IF NOT EXISTS tibet_tokens_actor ON tibet_tokens (actor);
 ";
 
-/// Gives the next index and looks the names up in the same statement; adds nothing when a name is new.
+/// Gives the next index in the same statement. Not `INSERT … SELECT`: reading the table it writes costs SQLite a temporary
+/// copy of the row, ten times the rest.
 const APPEND: &str = "
 INSERT INTO tibet_tokens (idx, token_id, action, actor, time, parent_id, line)
-SELECT (SELECT coalesce(max(idx) + 1, 0) FROM tibet_tokens), ?1, action.id, actor.id, ?4, ?5, ?6
-FROM tibet_names AS action, tibet_names AS actor
-WHERE action.name = ?2 AND actor.name = ?3";
+VALUES ((SELECT coalesce(max(idx) + 1, 0) FROM tibet_tokens), ?1, ?2, ?3, ?4, ?5, ?6)";
 
-/// Adds a name that is not there yet.
-const ADD_NAME: &str = "INSERT INTO tibet_names (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
+const FIND_NAME: &str = "SELECT id FROM tibet_names WHERE name = ?1";
+const ADD_NAME: &str = "INSERT INTO tibet_names (name) VALUES (?1) RETURNING id";
 
 /// Creates the tables `tibet_tokens` and `tibet_names` with their indexes, where they do not exist.
 ///
@@ -63,28 +62,18 @@ pub fn create_tables(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch(TABLES).map_err(database)
 }
 
-/// Keeps `token` and gives its index: one more than the last, 0 for the first. Up to three statements; outside a
-/// transaction each of them is one of its own.
+/// Keeps `token` and gives its index: one more than the last, 0 for the first. Several statements: outside a transaction
+/// each is one of its own.
 ///
 /// # Errors
 /// [`StoreError::DuplicateId`], [`StoreError::Refused`] or [`StoreError::Database`]. The token was not kept then, and the
 /// transaction can go on.
 pub fn append(connection: &Connection, token: &Token) -> Result<u64, StoreError> {
     let line = line_to_keep(token)?;
-    if insert(connection, token, &line)? == 0 {
-        let mut add_name = connection.prepare_cached(ADD_NAME).map_err(database)?;
-        for name in [&token.action, &token.actor] {
-            add_name.execute([name]).map_err(database)?;
-        }
-        insert(connection, token, &line)?;
-    }
-    // `idx` is the row id.
-    unsigned(connection.last_insert_rowid())
-}
-
-fn insert(connection: &Connection, token: &Token, line: &str) -> Result<usize, StoreError> {
+    let action = name_id(connection, &token.action)?;
+    let actor = name_id(connection, &token.actor)?;
     let time = time::instant(&token.timestamp);
-    let values = params![token.token_id, token.action, token.actor, time, token.parent_id, line];
+    let values = params![token.token_id, action, actor, time, token.parent_id, line];
     let mut statement = connection.prepare_cached(APPEND).map_err(database)?;
     statement.execute(values).map_err(|error| {
         let unique = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
@@ -93,7 +82,19 @@ fn insert(connection: &Connection, token: &Token, line: &str) -> Result<usize, S
         } else {
             database(error)
         }
-    })
+    })?;
+    // `idx` is the row id.
+    unsigned(connection.last_insert_rowid())
+}
+
+/// The number that stands for `name`, a new one if need be.
+fn name_id(connection: &Connection, name: &str) -> Result<i64, StoreError> {
+    let mut find = connection.prepare_cached(FIND_NAME).map_err(database)?;
+    if let Some(id) = find.query_row([name], |row| row.get(0)).optional().map_err(database)? {
+        return Ok(id);
+    }
+    let mut add = connection.prepare_cached(ADD_NAME).map_err(database)?;
+    add.query_row([name], |row| row.get(0)).map_err(database)
 }
 
 /// The number of tokens: the last index plus one.

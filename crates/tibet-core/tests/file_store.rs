@@ -70,10 +70,8 @@ fn refusal(content: &[u8]) -> (u64, Option<String>) {
     let scratch = scratch(content);
     let error = FileStore::open(&scratch.path, Fsync::Never).unwrap_err();
     assert_eq!(fs::read(&scratch.path).unwrap(), content);
-    match error {
-        StoreError::Line { line, token_id, .. } => (line, token_id),
-        other => panic!("{other}"),
-    }
+    let StoreError::Line { line, token_id, .. } = error else { panic!("{error}") };
+    (line, token_id)
 }
 
 #[test]

@@ -83,10 +83,9 @@ fn refuses_what_it_could_not_read_back(store: &mut impl TokenStore) {
     let mut minter = Minter::new("jis:a");
     let mut refused = |erin: Value| {
         let token = minter.mint(Draft::new("x").erin(erin), time(100), [1; 4]);
-        match store.append(&token) {
-            Err(StoreError::Refused(error)) => error,
-            other => panic!("{other:?}"),
-        }
+        let result = store.append(&token);
+        let Err(StoreError::Refused(error)) = result else { panic!("{result:?}") };
+        error
     };
     assert_eq!(refused(f64::NAN.into()), TokenError::Unreadable("erin"));
     assert_eq!(refused(vec![f64::INFINITY].into()), TokenError::Unreadable("erin"));
