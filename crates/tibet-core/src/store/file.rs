@@ -5,7 +5,7 @@ pub use lines::TokenLines;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{StoreError, TokenStore, head_of, line_to_keep};
@@ -170,10 +170,7 @@ impl FileStore {
     fn read(&self, index: usize) -> Result<Option<Token>, StoreError> {
         let Some(&Span { start, length }) = self.spans.get(index) else { return Ok(None) };
         let mut bytes = vec![0; length];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| self.failed(&error))?;
+        read_exact_at(&self.file, &mut bytes, start).map_err(|error| self.failed(&error))?;
         let token = str::from_utf8(&bytes)
             .map_err(|error| error.to_string())
             .and_then(|line| Token::from_json_line(line).map_err(|error| error.to_string()));
@@ -266,5 +263,24 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Reads without moving the file's position, which threads that share the store would fight over.
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = &mut bytes[read..];
+        at += read as u64;
+    }
     Ok(())
 }
