@@ -10,7 +10,7 @@ use pkcs8::{
 };
 use zeroize::Zeroizing;
 
-use crate::key::{KeyError, SecretKey};
+use crate::key::{KeyError, PublicKey, SecretKey};
 use crate::transport::TransportSecret;
 
 /// id-Ed25519 (RFC 8410 §3).
@@ -19,6 +19,9 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 /// DER header of the OCTET STRING of 32 bytes that RFC 8410 §7 puts inside the private key field.
 const INNER_HEADER: [u8; 2] = [0x04, 0x20];
+
+/// DER of a SubjectPublicKeyInfo up to its 32-byte Ed25519 key (RFC 8410 §4): the rest never varies.
+const PUBLIC_HEADER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// log2 of scrypt's cost: 16 MiB of memory. The most OpenSSL takes by default is 32 MiB.
 const SCRYPT_LOG_N: u8 = 14;
@@ -66,6 +69,14 @@ impl std::fmt::Debug for PemEncryption<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PemEncryption(…)")
     }
+}
+
+/// A public identity key as PEM: SubjectPublicKeyInfo (RFC 8410 §4), as `openssl pkey -pubin` reads it.
+#[must_use]
+pub fn encode_public(key: &PublicKey) -> String {
+    let mut der = PUBLIC_HEADER.to_vec();
+    der.extend_from_slice(key.as_bytes());
+    pkcs8::der::pem::encode_string("PUBLIC KEY", LineEnding::LF, &der).expect("44 bytes have a PEM form")
 }
 
 /// The identity key as PEM.

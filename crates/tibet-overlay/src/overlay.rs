@@ -9,14 +9,17 @@ pub use status::{NodeSummary, OverlayStatus};
 
 use std::collections::BTreeMap;
 
-use jis::{Capability, Challenge, Endpoint, Fingerprint, Identity, Name, NameError, Proof, Record, Signed};
+use jis::{
+    Capability, Challenge, Endpoint, Fingerprint, Identity, Name, NameError, Proof, Record, Remark,
+    RevocationScope, Signed,
+};
 use tibet_registry::{
-    Fira, MemoryStore, Opening, Policy, Refusal, Registered, Registry, Resolution, Source, SqliteStore,
-    Standing, Store, StoreError,
+    Fira, MemoryStore, Opening, Permission, Policy, Refusal, Registered, Registry, Resolution, Source,
+    SqliteStore, Standing, Store, StoreError,
 };
 use zeroize::Zeroizing;
 
-use crate::device::{DeviceError, LocalDevice};
+use crate::device::{DeviceError, LocalDevice, Presence};
 use crate::state_dir::{OpenError, StateDir};
 use crate::system;
 
@@ -169,14 +172,70 @@ impl<S: Store> IdentityOverlay<S> {
     pub fn register(&mut self, device_id: &str, options: DeviceOptions) -> Result<Registered, OverlayError> {
         let name = Name::from_input(device_id)?;
         let presence = options.parse()?;
-        let now = system::now();
         self.device_or_new(&name)?;
-        let device = self.device_mut(&name)?;
-        if device.record().is_none() || device.presence() != presence {
+        self.register_device(&name, presence, None)
+    }
+
+    /// Registers a device whose keys are on this machine, with what permits the claim where first come does not.
+    ///
+    /// # Errors
+    /// [`OverlayError`].
+    pub fn register_device(
+        &mut self,
+        name: &Name,
+        presence: Presence,
+        permission: Option<Permission>,
+    ) -> Result<Registered, OverlayError> {
+        let now = system::now();
+        let device = self.device(name)?;
+        let expired = device.record().is_none_or(|record| now > record.claims().expires_at());
+        if expired || device.presence() != presence {
             device.publish(presence, now)?;
         }
-        let registration = device.registration(None, now)?;
+        let registration = device.registration(permission, now)?;
         Ok(self.registry.register(registration, Source::Local, now)?)
+    }
+
+    /// Rotates a device to its next key, here and in the registry if that knows the device. `next` is the next key, where the owner keeps
+    /// it elsewhere. True when the registry was told.
+    ///
+    /// # Errors
+    /// [`OverlayError`]. When the device has rotated but the registry could not be told, registering the device again tells it.
+    pub fn rotate(&mut self, name: &Name, next: Option<jis::SecretKey>) -> Result<bool, OverlayError> {
+        let now = system::now();
+        let (rotation, record) = self.device(name)?.rotate(next, now)?;
+        let fingerprint = rotation.rotation.claims().fingerprint;
+        if !self.knows(name, fingerprint)? {
+            return Ok(false);
+        }
+        self.registry.rotate(rotation, record, now)?;
+        Ok(true)
+    }
+
+    /// Revokes a device's key or name, here and in the registry if that knows the device. True when the registry was told.
+    ///
+    /// # Errors
+    /// [`OverlayError`].
+    pub fn revoke(
+        &mut self,
+        name: &Name,
+        scope: RevocationScope,
+        next: Option<jis::SecretKey>,
+        reason: Remark,
+    ) -> Result<bool, OverlayError> {
+        let now = system::now();
+        let revocation = self.device(name)?.revoke(scope, next, reason, now)?;
+        let fingerprint = revocation.claims().fingerprint;
+        if !self.knows(name, fingerprint)? {
+            return Ok(false);
+        }
+        self.registry.revoke(revocation, now)?;
+        Ok(true)
+    }
+
+    fn knows(&self, name: &Name, fingerprint: Fingerprint) -> Result<bool, OverlayError> {
+        let known = self.registry.peek(name, system::now())?;
+        Ok(known.is_some_and(|known| known.route.fingerprint == fingerprint))
     }
 
     /// Takes in a device whose keys are on this machine but were made elsewhere in the program.

@@ -1,0 +1,107 @@
+//! The command `tibet-overlay`.
+
+mod audit;
+mod context;
+mod demo;
+mod find;
+mod id;
+mod info;
+mod register;
+mod resolve;
+mod status;
+mod trust;
+mod verify;
+mod vouch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::error::CliError;
+use crate::output::Outcome;
+use crate::settings::{Settings, SharedArgs};
+use context::Context;
+
+/// Identity belongs to the device, not to the network.
+///
+/// Registers, verifies, resolves and finds devices by their cryptographic identity, wherever they are, and keeps a tamper-evident record
+/// of everything that happens.
+///
+/// Exit codes: 0 yes or done; 1 a definite no (not verified, not found, refused, altered); 2 misuse; 69 something needed does not work; 75 not
+/// now, try again; 77 not permitted; 78 wrong configuration or a damaged file.
+#[derive(Debug, Parser)]
+#[command(name = "tibet-overlay", version, propagate_version = true)]
+struct Args {
+    #[command(flatten)]
+    shared: SharedArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell the whole story on real keys and a real database, in a few seconds
+    Demo(demo::DemoArgs),
+    /// Show versions, directories and what is in them
+    Info,
+    /// Make, show and change identities
+    #[command(subcommand)]
+    Id(id::IdCommand),
+    /// Register an identity, or tell where it is now
+    Register(register::RegisterArgs),
+    /// Have a device prove who it is
+    Verify(verify::VerifyArgs),
+    /// Find out where a device is
+    Resolve(resolve::ResolveArgs),
+    /// List the devices that offer a capability
+    Find(find::FindArgs),
+    /// Show the registry in numbers, and its devices
+    Status(status::StatusArgs),
+    /// Show how far a device is trusted, or set it
+    Trust(trust::TrustArgs),
+    /// Vouch for a device
+    Vouch(vouch::VouchArgs),
+    /// Read, export and verify the audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Print the completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    // No core dump may hold a key (SECURITY R25). Where the system has no such switch there is nothing to do about it.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let args = Args::parse();
+    let as_json = args.shared.json;
+    match run(args) {
+        Ok(outcome) => outcome.print(as_json),
+        Err(error) => error.print(as_json),
+    }
+}
+
+fn run(args: Args) -> Result<Outcome, CliError> {
+    if let Command::Completion { shell } = args.command {
+        clap_complete::generate(shell, &mut Args::command(), "tibet-overlay", &mut std::io::stdout());
+        return Ok(Outcome::silent());
+    }
+    let context = Context::new(Settings::resolve(&args.shared)?);
+    match args.command {
+        Command::Demo(args) => demo::run(&context, &args),
+        Command::Info => info::run(&context),
+        Command::Id(command) => id::run(&context, command),
+        Command::Register(args) => register::run(&context, args),
+        Command::Verify(args) => verify::run(&context, &args),
+        Command::Resolve(args) => resolve::run(&context, &args),
+        Command::Find(args) => find::run(&context, &args),
+        Command::Status(args) => status::run(&context, &args),
+        Command::Trust(args) => trust::run(&context, &args),
+        Command::Vouch(args) => vouch::run(&context, &args),
+        Command::Audit(command) => audit::run(&context, command),
+        Command::Completion { .. } => unreachable!("handled above"),
+    }
+}

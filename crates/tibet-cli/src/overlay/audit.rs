@@ -1,0 +1,221 @@
+//! `tibet-overlay audit …`
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use jis::PublicKey;
+use serde_json::{Value, json};
+use tibet_core::{Finding, Head, LogCheck, LogReport, Query, TokenLines, verify_log};
+use tibet_overlay::{AuditFormat, system};
+
+use super::Context;
+use crate::error::CliError;
+use crate::output::{Exit, Outcome, mark, plain};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// List tokens, the newest last
+    List {
+        /// Only this action, for example register, verify, rotate
+        #[arg(long)]
+        action: Option<String>,
+        /// Only tokens since this time, for example 2026-11-21T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Most tokens
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Write the whole log for other programs; Python's tibet_core.FileStore loads jsonl
+    Export {
+        /// The form
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
+        /// Where to [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Verify the registry with its log, or an exported log
+    Verify {
+        /// An exported log, jsonl [default: the registry itself]
+        file: Option<PathBuf>,
+        /// The key the log must be signed with, z6Mk… [default: the registry's, where there is one]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// A head noted earlier, COUNT:TOKEN-ID:HASH: notices what was cut off since
+        #[arg(long, value_name = "HEAD")]
+        head: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// One token per line
+    Jsonl,
+    /// One JSON array
+    Json,
+}
+
+pub(super) fn run(context: &Context, command: AuditCommand) -> Result<Outcome, CliError> {
+    match command {
+        AuditCommand::List { action, since, limit } => {
+            list(context, Query { action, since, limit: limit.max(1), ..Query::default() })
+        }
+        AuditCommand::Export { format, output } => export(context, format, output.as_deref()),
+        AuditCommand::Verify { file, key, head } => {
+            let head = head.map(|text| parse_head(&text)).transpose()?;
+            match file {
+                Some(file) => verify_file(context, &file, key.as_deref(), head.as_ref()),
+                None => verify_registry(context, head.as_ref()),
+            }
+        }
+    }
+}
+
+fn list(context: &Context, query: Query) -> Result<Outcome, CliError> {
+    let tokens = context.existing_overlay()?.registry().tokens(&query)?;
+    let parsed = |line: String| serde_json::from_str::<Value>(&line).unwrap_or(Value::Null);
+    let data =
+        json!({ "tokens": tokens.iter().map(|token| parsed(token.to_json_line())).collect::<Vec<_>>() });
+    let rows = tokens.iter().map(|token| {
+        vec![
+            plain(&token.timestamp),
+            plain(&token.action),
+            plain(&token.erachter),
+            token.content_hash.chars().take(16).collect(),
+        ]
+    });
+    let outcome = Outcome::new("tibet.overlay.audit.list", data);
+    Ok(if tokens.is_empty() {
+        outcome.line("no such tokens")
+    } else {
+        outcome.table(&["TIME", "ACTION", "WHAT", "HASH"], rows.collect())
+    })
+}
+
+fn export(context: &Context, format: Format, output: Option<&Path>) -> Result<Outcome, CliError> {
+    let mut overlay = context.existing_overlay()?;
+    let format = match format {
+        Format::Jsonl => AuditFormat::JsonLines,
+        Format::Json => AuditFormat::Json,
+    };
+    let Some(path) = output else {
+        // The log itself is the output; there is nothing to add to it.
+        overlay.export_audit(format, &mut BufWriter::new(std::io::stdout().lock()))?;
+        return Ok(Outcome::silent());
+    };
+    let file = File::create(path)
+        .map_err(|error| CliError::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
+    let count = overlay.export_audit(format, &mut BufWriter::new(file))?;
+    let (head, key) = (overlay.registry().head()?, overlay.registry().log_key().to_multibase());
+    let head = head.as_ref().map(head_text);
+    let data = json!({ "tokens": count, "file": path, "head": head, "key": key });
+    Ok(Outcome::new("tibet.overlay.audit.export", data)
+        .line(format_args!("{count} tokens to {}", path.display()))
+        .pairs(&[("signed by", key), ("head", head.unwrap_or_default())])
+        .line("Note the head elsewhere: tibet-overlay audit verify --head notices with it what is cut off later."))
+}
+
+fn verify_registry(context: &Context, head: Option<&Head>) -> Result<Outcome, CliError> {
+    let mut overlay = context.existing_overlay()?;
+    overlay.registry_mut().flush(system::now())?;
+    let audit = overlay.registry().audit(head)?;
+    let problems: Vec<Value> = audit
+        .problems
+        .iter()
+        .map(|problem| json!({ "name": problem.name.as_str(), "problem": problem.what }))
+        .collect();
+    let key = overlay.registry().log_key().to_multibase();
+    let mut data = report_json(&audit.log, Some(&key));
+    data["identities"] = json!(audit.identities);
+    data["identity_problems"] = json!(problems);
+    data["intact"] = json!(audit.is_clean());
+    let mut outcome =
+        report_text(Outcome::new("tibet.overlay.audit.verify", data), &audit.log, audit.is_clean());
+    for problem in &audit.problems {
+        outcome = outcome.line(format_args!("  {}: {}", problem.name, problem.what));
+    }
+    let outcome = outcome
+        .pairs(&[("identities", format!("{} compared with the log", audit.identities)), ("signed by", key)]);
+    Ok(outcome.exit(if audit.is_clean() { Exit::Yes } else { Exit::No }))
+}
+
+fn verify_file(
+    context: &Context,
+    path: &Path,
+    key: Option<&str>,
+    head: Option<&Head>,
+) -> Result<Outcome, CliError> {
+    let given = key.map(|key| {
+        key.parse::<PublicKey>().map_err(|error| CliError::new(Exit::Usage, format!("--key: {error}")))
+    });
+    let signer = match given.transpose()? {
+        Some(key) => Some(key),
+        None if context.settings.registry.has_registry() => {
+            Some(*context.existing_overlay()?.registry().log_key())
+        }
+        None => None,
+    };
+    let tokens = TokenLines::open(path).map_err(|error| CliError::new(Exit::Unavailable, error))?;
+    let check = LogCheck {
+        signer: signer.as_ref(),
+        expected_head: head,
+        require_content_links: true,
+        ..LogCheck::default()
+    };
+    let report = verify_log(tokens, &check);
+    let key = signer.map(|key| key.to_multibase());
+    let data = report_json(&report, key.as_deref());
+    let outcome = report_text(Outcome::new("tibet.overlay.audit.verify", data), &report, report.ok());
+    let signed_by =
+        key.unwrap_or_else(|| "nobody in particular: give --key to check the signatures".to_owned());
+    Ok(outcome.pairs(&[("signed by", signed_by)]).exit(if report.ok() { Exit::Yes } else { Exit::No }))
+}
+
+fn report_json(report: &LogReport, key: Option<&str>) -> Value {
+    let finding = |finding: &Finding| json!({ "index": finding.index, "token_id": finding.token_id, "problem": finding.problem.to_string() });
+    json!({
+        "intact": report.ok(),
+        "tokens": report.tokens,
+        "head": report.head.as_ref().map(head_text),
+        "key": key,
+        "total_findings": report.total_findings,
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn report_text(outcome: Outcome, report: &LogReport, good: bool) -> Outcome {
+    let verdict = if good { "intact" } else { "ALTERED" };
+    let mut outcome = outcome.line(mark(good, format_args!("{} tokens, {verdict}", report.tokens)));
+    for finding in &report.findings {
+        let text = format!("  token {} {}: {}", finding.index, finding.token_id, finding.problem);
+        outcome = outcome.line(plain(&text));
+    }
+    let more = report.total_findings.saturating_sub(report.findings.len() as u64);
+    if more > 0 {
+        outcome = outcome.line(format_args!("  … and {more} more"));
+    }
+    match &report.head {
+        Some(head) => outcome.pairs(&[("head", head_text(head))]),
+        None => outcome,
+    }
+}
+
+fn head_text(head: &Head) -> String {
+    format!("{}:{}:{}", head.count, head.token_id, head.content_hash)
+}
+
+fn parse_head(text: &str) -> Result<Head, CliError> {
+    let wrong =
+        || CliError::new(Exit::Usage, "--head: expected COUNT:TOKEN-ID:HASH, as audit verify prints it");
+    let mut parts = text.splitn(3, ':');
+    let mut part = || parts.next().ok_or_else(wrong);
+    let (count, token_id, content_hash) = (part()?, part()?, part()?);
+    Ok(Head {
+        count: count.parse().map_err(|_| wrong())?,
+        token_id: token_id.to_owned(),
+        content_hash: content_hash.to_owned(),
+    })
+}

@@ -1,0 +1,223 @@
+//! `tibet-overlay id …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jis::{Identity, IdentityStatus, Remark, RevocationScope, SecretKey};
+use serde_json::{Value, json};
+use tibet_overlay::{DeviceFiles, LocalDevice, system};
+
+use super::Context;
+use super::context::{parse_name, short};
+use crate::error::CliError;
+use crate::output::{Exit, Outcome, bold};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IdCommand {
+    /// Make a new identity with new keys
+    New {
+        /// Its name, for example jis:home:hub
+        name: String,
+    },
+    /// Show an identity
+    Show,
+    /// Print an identity's public part, for others
+    Export {
+        /// What to print
+        #[arg(long, value_enum, default_value_t = ExportFormat::Did)]
+        format: ExportFormat,
+    },
+    /// Move to the next key; name, fingerprint and overlay address stay
+    Rotate(NextKeyArgs),
+    /// Revoke the current key, or the name for ever
+    Revoke {
+        /// What to end: the key, which the next key can follow, or the name, for ever
+        #[arg(long, value_enum, default_value_t = Scope::Key)]
+        scope: Scope,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        next: NextKeyArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// The W3C DID document
+    Did,
+    /// The public key as PEM, for openssl and others
+    Pem,
+    /// Key events and record as hex, for other registries
+    Bundle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Scope {
+    /// The current key
+    Key,
+    /// The name, for ever
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NextKeyArgs {
+    /// The next key's file, where it was moved offline [default: next-identity.pem beside the identity]
+    #[arg(long, value_name = "FILE")]
+    next_key: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, command: IdCommand) -> Result<Outcome, CliError> {
+    match command {
+        IdCommand::New { name } => new(context, &name),
+        IdCommand::Show => show(context),
+        IdCommand::Export { format } => export(context, format),
+        IdCommand::Rotate(next) => rotate(context, &next),
+        IdCommand::Revoke { scope, reason, next } => revoke(context, scope, &reason, &next),
+    }
+}
+
+fn new(context: &Context, name: &str) -> Result<Outcome, CliError> {
+    let name = parse_name(name)?;
+    let files = context.settings.state.identity(&name, context.passphrase()?);
+    if files.exist() {
+        let message = format!("{name} exists already in {}", files.directory().display());
+        return Err(CliError::new(Exit::No, message).hint("tibet-overlay id show, or another name"));
+    }
+    let device = files.create(name, system::now())?;
+    let next_key = device.files().map(DeviceFiles::next_key).unwrap_or_default();
+    let heading = bold(format_args!("made {}", device.identity().name));
+    Ok(describe(context, "tibet.overlay.id.new", &device)
+        .line(heading)
+        .pairs(&lines(context, &device))
+        .line("")
+        .line(format_args!("Move {} to a safe place offline, now.", next_key.display()))
+        .line("It is the key you change to when this one is lost or stolen; whoever has both can take the name.")
+        .line("")
+        .line("next: tibet-overlay register --capability mqtt --endpoint 203.0.113.1:44321"))
+}
+
+fn show(context: &Context) -> Result<Outcome, CliError> {
+    let device = context.own_device()?;
+    let heading = bold(&device.identity().name);
+    Ok(describe(context, "tibet.overlay.id", &device).line(heading).pairs(&lines(context, &device)))
+}
+
+fn export(context: &Context, format: ExportFormat) -> Result<Outcome, CliError> {
+    let device = context.own_device()?;
+    let (identity, record) = (device.identity(), device.record());
+    let hex = |bytes: Vec<u8>| jis::hex::encode(&bytes);
+    let (data, text) = match format {
+        ExportFormat::Did => {
+            let document = jis::did::document(identity, record.map(jis::Signed::claims));
+            let text = format!("{document:#}");
+            (json!({ "did_document": document }), text)
+        }
+        ExportFormat::Pem => {
+            let pem = jis::pem::encode_public(&identity.key);
+            (json!({ "pem": pem }), pem.trim_end().to_owned())
+        }
+        ExportFormat::Bundle => {
+            let events: Vec<String> = device.events().iter().map(|event| hex(event.encode())).collect();
+            let bundle = json!({ "events": events, "record": record.map(|record| hex(record.encode())) });
+            let text = format!("{bundle:#}");
+            (bundle, text)
+        }
+    };
+    Ok(Outcome::new("tibet.overlay.id.export", data).line(text))
+}
+
+fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
+    let device = context.own_device()?;
+    let name = device.identity().name.clone();
+    let next = read_next_key(next, &device)?;
+    let mut overlay = context.overlay()?;
+    overlay.adopt(device);
+    let told = overlay.rotate(&name, next)?;
+    let device = overlay.device(&name)?;
+    let next_key = device.files().map(DeviceFiles::next_key).unwrap_or_default();
+    let registry =
+        if told { "the registry knows" } else { "not registered here; register to tell a registry" };
+    let mut outcome = describe(context, "tibet.overlay.id.rotate", device)
+        .line(bold(format_args!("rotated {name} to generation {}", device.identity().generation)))
+        .pairs(&lines(context, device));
+    outcome = outcome.line(format_args!("  {registry}"));
+    Ok(outcome
+        .line("")
+        .line(format_args!("Move the new {} to a safe place offline, now.", next_key.display())))
+}
+
+fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> Result<Outcome, CliError> {
+    let reason: Remark =
+        reason.parse().map_err(|error| CliError::new(Exit::Usage, format!("--reason: {error}")))?;
+    let device = context.own_device()?;
+    let name = device.identity().name.clone();
+    let next = read_next_key(next, &device)?;
+    let mut overlay = context.overlay()?;
+    overlay.adopt(device);
+    let (scope, ended) = match scope {
+        Scope::Key => (
+            RevocationScope::Key,
+            "its current key; tibet-overlay id rotate brings it back under the next key",
+        ),
+        Scope::Name => (RevocationScope::Name, "its name, for ever"),
+    };
+    let told = overlay.revoke(&name, scope, next, reason)?;
+    let device = overlay.device(&name)?;
+    let registry = if told { "the registry knows" } else { "not registered here; no registry was told" };
+    Ok(describe(context, "tibet.overlay.id.revoke", device)
+        .line(format_args!("revoked {name}: {ended}"))
+        .line(format_args!("  {registry}")))
+}
+
+fn read_next_key(args: &NextKeyArgs, device: &LocalDevice) -> Result<Option<SecretKey>, CliError> {
+    let (Some(path), Some(files)) = (&args.next_key, device.files()) else { return Ok(None) };
+    Ok(Some(files.read_key(path)?))
+}
+
+fn describe(context: &Context, schema: &'static str, device: &LocalDevice) -> Outcome {
+    let Identity { name, fingerprint, generation, key, status, .. } = device.identity();
+    let files = device.files().map(|files| {
+        json!({ "identity_key": files.identity_key(), "next_key": files.next_key(), "next_key_is_offline": !files.next_key().exists() })
+    });
+    let data: Value = json!({
+        "name": name.as_str(),
+        "did": name.to_did(),
+        "fingerprint": fingerprint.to_string(),
+        "overlay_address": context.overlay_address(fingerprint),
+        "public_key": key.to_multibase(),
+        "generation": generation,
+        "status": status_text(*status),
+        "files": files,
+    });
+    Outcome::new(schema, data)
+}
+
+fn lines(context: &Context, device: &LocalDevice) -> Vec<(&'static str, String)> {
+    let identity = device.identity();
+    let mut lines = vec![
+        ("fingerprint", format!("{}  ({})", short(&identity.fingerprint), identity.fingerprint)),
+        ("overlay address", context.overlay_address(&identity.fingerprint)),
+        ("public key", identity.key.to_multibase()),
+        ("generation", identity.generation.to_string()),
+        ("status", status_text(identity.status).to_owned()),
+    ];
+    if let Some(files) = device.files() {
+        lines.push(("key file", files.identity_key().display().to_string()));
+        let offline = if files.next_key().exists() {
+            files.next_key().display().to_string()
+        } else {
+            "offline".to_owned()
+        };
+        lines.push(("next key", offline));
+    }
+    lines
+}
+
+fn status_text(status: IdentityStatus) -> &'static str {
+    match status {
+        IdentityStatus::Active => "active",
+        IdentityStatus::KeyRevoked => "key revoked",
+        IdentityStatus::NameRevoked => "name revoked",
+    }
+}

@@ -1,0 +1,45 @@
+//! `tibet-overlay info`
+
+use jis::Name;
+use serde_json::json;
+
+use super::Context;
+use crate::error::CliError;
+use crate::output::{Outcome, bold};
+
+pub(super) fn run(context: &Context) -> Result<Outcome, CliError> {
+    let settings = &context.settings;
+    let identities = context.identities()?;
+    let names: Vec<&str> = identities.iter().map(Name::as_str).collect();
+    let config = settings.config_file.as_ref().map(|path| path.display().to_string());
+    let data = json!({
+        "program_version": env!("CARGO_PKG_VERSION"),
+        "state_dir": settings.state.root(),
+        "registry_file": settings.registry.registry_file(),
+        "registry_exists": settings.registry.has_registry(),
+        "config_file": config,
+        "network": settings.network,
+        "identities": names,
+    });
+    let exists = if settings.registry.has_registry() { "" } else { " (not there yet)" };
+    Ok(Outcome::new("tibet.overlay.info", data)
+        .line(bold(format_args!("tibet-overlay {}", env!("CARGO_PKG_VERSION"))))
+        .line("Identity belongs to the device, not to the network.")
+        .line("")
+        .pairs(&[
+            ("state directory", settings.state.root().display().to_string()),
+            ("registry", format!("{}{exists}", settings.registry.registry_file().display())),
+            ("configuration", config.unwrap_or_else(|| "none".to_owned())),
+            ("network", settings.network.clone()),
+            (
+                "identities",
+                if names.is_empty() {
+                    "none; tibet-overlay id new NAME makes one".to_owned()
+                } else {
+                    names.join(", ")
+                },
+            ),
+        ])
+        .line("")
+        .line("tibet-overlay demo shows what it does; tibet-overlay help lists the commands."))
+}

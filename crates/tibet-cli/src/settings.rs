@@ -1,0 +1,110 @@
+//! Where settings come from: defaults, then the configuration file, then `TIBET_*` in the environment, then flags.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tibet_overlay::StateDir;
+
+use crate::error::CliError;
+use crate::output::Exit;
+
+/// The settings every subcommand shares, as flags and environment give them.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SharedArgs {
+    /// Where identities and the registry are kept [default: $XDG_STATE_HOME/tibet or ~/.local/state/tibet]
+    #[arg(long, global = true, value_name = "DIR", env = "TIBET_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// State directory whose registry is used [default: the one of --state-dir]
+    #[arg(long, global = true, value_name = "DIR", env = "TIBET_REGISTRY")]
+    pub(crate) registry: Option<PathBuf>,
+
+    /// The identity to act as, where the state directory holds several
+    #[arg(long, global = true, value_name = "NAME", env = "TIBET_IDENTITY")]
+    pub(crate) identity: Option<String>,
+
+    /// File whose first line is the passphrase of the key files
+    #[arg(long, global = true, value_name = "FILE", env = "TIBET_PASSPHRASE_FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
+    /// Configuration file [default: $XDG_CONFIG_HOME/tibet/overlay.toml or ~/.config/tibet/overlay.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "TIBET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The configuration file. Unknown keys are refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    /// As `--state-dir`.
+    state_dir: Option<PathBuf>,
+    /// As `--registry`.
+    registry: Option<PathBuf>,
+    /// As `--identity`.
+    identity: Option<String>,
+    /// As `--passphrase-file`.
+    passphrase_file: Option<PathBuf>,
+    /// Name of the network that overlay addresses are derived for; "tibet" by default.
+    network: Option<String>,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) state: StateDir,
+    pub(crate) registry: StateDir,
+    pub(crate) identity: Option<String>,
+    pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) network: String,
+    pub(crate) config_file: Option<PathBuf>,
+    /// Whether the state directory was chosen for this call, by flag or environment.
+    pub(crate) state_dir_given: bool,
+}
+
+impl Settings {
+    pub(crate) fn resolve(args: &SharedArgs) -> Result<Self, CliError> {
+        let (file, config_file) = read_config(args.config.as_deref())?;
+        let chosen = args.state_dir.clone().or(file.state_dir);
+        let state = match chosen.or_else(|| base_directory("XDG_STATE_HOME", ".local/state")) {
+            Some(directory) => StateDir::new(directory),
+            None => {
+                return Err(CliError::new(Exit::Configuration, "neither HOME nor XDG_STATE_HOME is set")
+                    .hint("--state-dir DIR"));
+            }
+        };
+        let registry = args.registry.clone().or(file.registry).map_or_else(|| state.clone(), StateDir::new);
+        Ok(Self {
+            state,
+            registry,
+            identity: args.identity.clone().or(file.identity),
+            passphrase_file: args.passphrase_file.clone().or(file.passphrase_file),
+            network: file.network.unwrap_or_else(|| "tibet".to_owned()),
+            config_file,
+            state_dir_given: args.state_dir.is_some(),
+        })
+    }
+}
+
+fn read_config(given: Option<&Path>) -> Result<(ConfigFile, Option<PathBuf>), CliError> {
+    let default =
+        base_directory("XDG_CONFIG_HOME", ".config").map(|directory| directory.join("overlay.toml"));
+    let Some(path) = given.map(Path::to_owned).or_else(|| default.filter(|path| path.exists())) else {
+        return Ok((ConfigFile::default(), None));
+    };
+    let wrong = |reason: String| CliError::new(Exit::Configuration, format!("{}: {reason}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let file = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok((file, Some(path)))
+}
+
+/// `tibet` in the directory the variable names, or in the usual place below the home directory (XDG Base Directory Specification: relative
+/// paths are ignored).
+fn base_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))?;
+    Some(base.join("tibet"))
+}
