@@ -4,6 +4,7 @@ use crate::event::{Inception, KeyEvent, Revocation, RevocationAuthority, Revocat
 use crate::fingerprint::{Fingerprint, NextKeyCommitment, message_hash};
 use crate::key::{BadSignature, PublicKey};
 use crate::name::Name;
+use crate::record::Record;
 use crate::signed::Signed;
 
 /// Whether an identity may speak.
@@ -81,6 +82,21 @@ pub enum EventError {
     /// The name has ended; nothing follows.
     #[error("the name was revoked for ever")]
     Ended,
+}
+
+/// Why a record is not an identity's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Another name or fingerprint.
+    #[error("the record is another identity's")]
+    OtherIdentity,
+    /// Another generation, key or commitment than the identity's last key event made.
+    #[error("the record does not match the identity's last key event")]
+    OtherGeneration,
+    /// Not signed by the identity's key.
+    #[error("the record is not signed by the identity's key")]
+    BadSignature,
 }
 
 impl From<BadSignature> for EventError {
@@ -219,6 +235,23 @@ impl Identity {
     /// Whether this identity's name stands above `name`.
     fn is_above(&self, name: &Name) -> bool {
         std::iter::successors(name.parent(), Name::parent).any(|parent| parent == self.name)
+    }
+
+    /// The record, if it is this identity's: its name, fingerprint, generation, key and commitment, and signed by its key. A record is
+    /// never to be believed without this: what it says of itself proves nothing. The cheap comparisons come first.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn check_record<'a>(&self, record: &'a Signed<Record>) -> Result<&'a Record, RecordError> {
+        let claimed = record.claims();
+        if claimed.name != self.name || claimed.fingerprint != self.fingerprint {
+            return Err(RecordError::OtherIdentity);
+        }
+        let version = claimed.version.generation == self.generation;
+        if !version || claimed.key != self.key || claimed.next != self.next {
+            return Err(RecordError::OtherGeneration);
+        }
+        record.verify(&self.key).map_err(|BadSignature| RecordError::BadSignature)
     }
 
     /// Whether `name` and `key` are who this identity is now: the rule by which an address change keeps an actor and a key

@@ -49,7 +49,7 @@ pub use field::{Capability, Remark, TextError};
 mod fingerprint;
 pub use fingerprint::{Fingerprint, NextKeyCommitment, message_hash};
 mod identity;
-pub use identity::{EventError, Identity, IdentityStatus};
+pub use identity::{EventError, Identity, IdentityStatus, RecordError};
 mod key;
 pub use key::{BadSignature, KeyError, PublicKey, SecretKey, Signature};
 mod message;

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use jis::{EventError, Identity, IdentityStatus, KeyEvent, Name, Record, RecordVersion, Signed, UnixTime};
+use jis::{
+    EventError, Identity, IdentityStatus, KeyEvent, Name, Record, RecordError, RecordVersion, Signed,
+    UnixTime,
+};
 use tibet_registry::{Registry, Store, StoreError};
 
 /// Names a resolver remembers. When it is full, the record that expired longest ago makes room; when none has expired, a new
@@ -51,9 +54,9 @@ pub enum LearnError {
     /// The key events do not verify.
     #[error("key events refused: {0}")]
     Events(#[from] EventError),
-    /// The record is not signed by the key the events lead to, or speaks of another identity.
-    #[error("the record is not signed by the key bound to its name")]
-    NotBound,
+    /// The record is not that of the identity the events lead to.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Another identity has this name as far as we know.
     #[error("another identity is known under this name")]
     OtherIdentity,
@@ -97,14 +100,7 @@ impl OverlayResolver {
         if identity.status != IdentityStatus::Active {
             return Err(LearnError::Revoked);
         }
-        let claimed = record.claims();
-        let bound = claimed.name == identity.name
-            && claimed.fingerprint == identity.fingerprint
-            && claimed.version.generation == identity.generation
-            && claimed.key == identity.key;
-        if !bound || record.verify(&identity.key).is_err() {
-            return Err(LearnError::NotBound);
-        }
+        let claimed = identity.check_record(&record)?;
         if let Some(known) = self.known.get(&identity.name) {
             let (held, offered) = (known.record.claims().version, claimed.version);
             if known.identity.fingerprint != identity.fingerprint {

@@ -2,7 +2,8 @@
 
 /// The code of the first ```` ```rust ```` block, or of the first block of a doc comment, without hidden lines.
 fn visible(code: impl Iterator<Item = String>) -> Vec<String> {
-    let visible = code.filter(|line| !line.trim_start().starts_with("# ")).map(|line| line.trim_end().to_owned());
+    let visible =
+        code.filter(|line| !line.trim_start().starts_with("# ")).map(|line| line.trim_end().to_owned());
     let lines: Vec<String> = visible.collect();
     lines.join("\n").trim().lines().map(str::to_owned).collect()
 }
@@ -10,7 +11,8 @@ fn visible(code: impl Iterator<Item = String>) -> Vec<String> {
 #[test]
 fn the_readme_and_the_tested_example_are_the_same() {
     let readme = include_str!("../../../README.md");
-    let readme = readme.lines().skip_while(|line| *line != "```rust").skip(1).take_while(|line| *line != "```");
+    let readme =
+        readme.lines().skip_while(|line| *line != "```rust").skip(1).take_while(|line| *line != "```");
     let source = include_str!("../src/overlay.rs");
     let example = source
         .lines()

@@ -1,6 +1,6 @@
 //! What a device sends to claim a name, and the checks that need nothing but the request itself.
 
-use jis::{EnrolmentToken, Identity, KeyEvent, NameGrant, Record, Signed, TransportCertificate};
+use jis::{EnrolmentToken, Identity, KeyEvent, NameGrant, Record, RecordError, Signed, TransportCertificate};
 
 use crate::refusal::Refusal;
 
@@ -69,18 +69,13 @@ impl CheckedRegistration {
     }
 }
 
-/// The record is this identity's, says about it what its key events say, and is signed by its current key. Cheap comparisons come
-/// first.
 pub(crate) fn check_record(record: &Signed<Record>, identity: &Identity) -> Result<(), Refusal> {
-    let claimed = record.claims();
-    if claimed.name != identity.name || claimed.fingerprint != identity.fingerprint {
-        return Err(Refusal::Inconsistent("the record is another identity's"));
+    match identity.check_record(record) {
+        Ok(_) => Ok(()),
+        Err(RecordError::BadSignature) => Err(Refusal::WrongKey(identity.name.clone())),
+        Err(RecordError::OtherIdentity) => Err(Refusal::Inconsistent("the record is another identity's")),
+        Err(_) => Err(Refusal::Inconsistent("the record does not match the identity's last key event")),
     }
-    if claimed.version.generation != identity.generation || claimed.next != identity.next {
-        return Err(Refusal::Inconsistent("the record does not match the identity's last key event"));
-    }
-    let good = claimed.key == identity.key && record.verify(&identity.key).is_ok();
-    if good { Ok(()) } else { Err(Refusal::WrongKey(identity.name.clone())) }
 }
 
 fn check_certificate(
