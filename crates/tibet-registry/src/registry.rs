@@ -17,6 +17,7 @@ mod verify;
 pub use verify::Verification;
 
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use jis::{Fingerprint, Name, PublicKey, RecordVersion, SecretKey, UnixTime};
@@ -56,12 +57,12 @@ pub struct Registry<S> {
 }
 
 /// Whether a transaction of several requests is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Group {
     None,
     Open,
     /// The store failed one of the requests; nothing of the group may be kept.
-    Failed,
+    Failed(StoreError),
 }
 
 /// What is needed to open a registry besides its store.
@@ -103,16 +104,14 @@ impl<S: Store> Registry<S> {
     pub fn open(mut store: S, opening: Opening) -> Result<Self, StoreError> {
         let Opening { log_key: signer, origin, policy, secret } = opening;
         let log_key = signer.public_key();
-        let held = (store.setting(LOG_KEY)?, store.setting(ORIGIN)?);
+        let mut held = (store.setting(LOG_KEY)?, store.setting(ORIGIN)?);
+        if held.0.is_none() || held.1.is_none() {
+            // Another process may be doing the same: under the lock, the first one decides.
+            store.begin()?;
+            held = Self::settle(&mut store, &log_key, origin.as_ref()).inspect_err(|_| store.rollback())?;
+            store.commit()?;
+        }
         let origin = match held {
-            (None, None) => {
-                let origin = origin.unwrap_or_else(|| Name::of_key(&log_key));
-                store.begin()?;
-                store.set_setting(LOG_KEY, &log_key.to_multibase())?;
-                store.set_setting(ORIGIN, origin.as_str())?;
-                store.commit()?;
-                origin
-            }
             (Some(key), Some(held)) => {
                 if key != log_key.to_multibase() {
                     return Err(StoreError::Foreign("its log is signed with another key".into()));
@@ -142,44 +141,92 @@ impl<S: Store> Registry<S> {
         })
     }
 
+    /// Makes an empty store this registry's, unless another process has done so. Gives the settings that are in it now.
+    fn settle(
+        store: &mut S,
+        log_key: &PublicKey,
+        origin: Option<&Name>,
+    ) -> Result<(Option<String>, Option<String>), StoreError> {
+        if (store.setting(LOG_KEY)?, store.setting(ORIGIN)?) == (None, None) {
+            if store.head()?.is_some() || store.count()? > 0 {
+                return Err(StoreError::Damaged("it has content, but not whose it is".into()));
+            }
+            let certified = Name::of_key(log_key);
+            store.set_setting(LOG_KEY, &log_key.to_multibase())?;
+            store.set_setting(ORIGIN, origin.unwrap_or(&certified).as_str())?;
+        }
+        Ok((store.setting(LOG_KEY)?, store.setting(ORIGIN)?))
+    }
+
     /// Carries out several requests in one transaction, durable as a whole when this returns. Each request is taken or refused by
-    /// itself.
+    /// itself. After the first that the store fails, all others of the group fail too. A group within a group is part of it.
     ///
     /// # Errors
     /// [`StoreError`]: then none of the requests was carried out, whatever they returned.
+    ///
+    /// # Panics
+    /// If `requests` does; nothing of the group is kept then, and the registry goes on.
     pub fn group<T>(&mut self, requests: impl FnOnce(&mut Self) -> T) -> Result<T, StoreError> {
         if self.group != Group::None {
             return Ok(requests(self));
         }
-        self.store.begin()?;
-        self.minter.restore_head(self.store.head()?);
-        self.group = Group::Open;
-        let out = requests(self);
-        let group = std::mem::replace(&mut self.group, Group::None);
-        if group == Group::Failed {
+        self.begin()?;
+        let (out, failed) = self.run(requests);
+        if let Some(error) = failed {
             self.store.rollback();
-            return Err(StoreError::Failed("one of the writes failed; nothing was kept".into()));
+            return Err(error);
         }
         self.store.commit()?;
         Ok(out)
     }
 
+    /// Opens a transaction. Another process may have appended since the last: its tokens come before ours.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.store.begin()?;
+        let head = self.store.head().inspect_err(|_| self.store.rollback())?;
+        self.minter.restore_head(head);
+        self.group = Group::Open;
+        Ok(())
+    }
+
+    /// Carries `requests` out in the open transaction and closes the group. Gives the store's first failure, if there was one.
+    fn run<T>(&mut self, requests: impl FnOnce(&mut Self) -> T) -> (T, Option<StoreError>) {
+        // A transaction left open by a panic would swallow every later request: each would be answered and none committed.
+        match catch_unwind(AssertUnwindSafe(|| requests(&mut *self))) {
+            Ok(out) => match std::mem::replace(&mut self.group, Group::None) {
+                Group::Failed(error) => (out, Some(error)),
+                Group::Open | Group::None => (out, None),
+            },
+            Err(panic) => {
+                self.group = Group::None;
+                self.store.rollback();
+                resume_unwind(panic)
+            }
+        }
+    }
+
     /// One request: a transaction of its own, or part of the open group.
     fn transact<T>(&mut self, request: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        if self.group != Group::None {
+        // After a failure SQLite may have rolled back by itself: what came now would be committed alone.
+        if let Group::Failed(error) = &self.group {
+            return Err(Refusal::Store(error.clone()));
+        }
+        if self.group == Group::Open {
             let out = request(self);
-            if matches!(out, Err(Refusal::Store(_))) {
-                self.group = Group::Failed;
+            if let Err(Refusal::Store(error)) = &out
+                && self.group == Group::Open
+            {
+                self.group = Group::Failed(error.clone());
             }
             return out;
         }
-        self.store.begin()?;
-        // Another process may have appended since: its tokens come before ours.
-        self.minter.restore_head(self.store.head()?);
-        self.group = Group::Open;
-        let out = request(self);
-        let failed = std::mem::replace(&mut self.group, Group::None) == Group::Failed;
-        if failed || matches!(out, Err(Refusal::Store(_))) {
+        self.begin()?;
+        let (out, failed) = self.run(request);
+        if let Some(error) = failed {
+            self.store.rollback();
+            return Err(Refusal::Store(error));
+        }
+        if matches!(out, Err(Refusal::Store(_))) {
             self.store.rollback();
             return out;
         }

@@ -104,18 +104,24 @@ pub trait Store {
         new: &BTreeSet<Capability>,
     ) -> Result<(), StoreError>;
 
-    /// Marks a one-time token as spent, by the hash of its id; false when it was spent before. What expired before `now` may be
-    /// forgotten.
+    /// Marks a one-time token as spent for ever, by the hash of its message; false when it was spent before. Each one spent has made an
+    /// entry, so there are never more of them than of those, and no clock decides when one is forgotten.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn spend(&mut self, token: &[u8; 32], expires_at: UnixTime, now: UnixTime) -> Result<bool, StoreError>;
+    fn spend(&mut self, token: &[u8; 32]) -> Result<bool, StoreError>;
 
-    /// Keeps a vouch; false when there is one with this id.
+    /// Forgets a vouch.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn add_vouch(&mut self, vouch: &StoredVouch) -> Result<bool, StoreError>;
+    fn remove_vouch(&mut self, id: &[u8; 16]) -> Result<(), StoreError>;
+
+    /// Keeps a vouch, and forgets those for the same identity that expired before `now`; false when there is one with this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn add_vouch(&mut self, vouch: &StoredVouch, now: UnixTime) -> Result<bool, StoreError>;
 
     /// The vouches for an identity that have not expired.
     ///
@@ -163,8 +169,16 @@ pub trait Store {
     /// Visits the audit log from an index on.
     ///
     /// # Errors
-    /// [`StoreError`], naming the index of a token that cannot be read.
+    /// [`StoreError`]; [`StoreError::Unreadable`] with the index of a token that cannot be read.
     fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError>;
+
+    /// Runs `read` over one state of the store, whatever other processes write meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`], of `read` or of the store.
+    fn unchanging(&self, read: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        read()
+    }
 
     /// A value kept for the registry itself.
     ///
@@ -244,6 +258,14 @@ pub enum StoreError {
     /// The file is damaged, or was edited.
     #[error("the registry's file is damaged: {0}; restore a backup, nothing of this file is used")]
     Damaged(String),
+    /// A row of the audit log is no token any more.
+    #[error("token {index} of the audit log is damaged: {reason}")]
+    Unreadable {
+        /// Its index.
+        index: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file belongs to something else, or to a newer version of this program.
     #[error("not a registry this program can use: {0}")]
     Foreign(String),
@@ -260,11 +282,9 @@ impl From<crate::entry::Damaged> for StoreError {
 
 impl From<tibet_core::StoreError> for StoreError {
     fn from(error: tibet_core::StoreError) -> Self {
-        let text = error.to_string();
-        if matches!(error, tibet_core::StoreError::Row { .. }) {
-            Self::Damaged(text)
-        } else {
-            Self::Failed(text)
+        match error {
+            tibet_core::StoreError::Row { index, reason } => Self::Unreadable { index, reason },
+            error => Self::Failed(error.to_string()),
         }
     }
 }

@@ -76,11 +76,17 @@ impl Tally {
         true
     }
 
-    /// Takes back that the first event of a window was written.
-    pub(crate) fn give_back(&mut self, what: Counted, subject: &str) {
-        if let Some(window) = self.open.get_mut(&(what, subject.to_owned())) {
-            window.count = window.count.saturating_add(1);
+    /// Keeps an event that could not be written, for the next sum. Where nothing can be written for long, events of further subjects
+    /// are lost: bounded memory comes first.
+    pub(crate) fn give_back(&mut self, what: Counted, subject: &str, now: UnixTime) {
+        let key = (what, subject.to_owned());
+        if self.open.len() > MAX_SUBJECTS && !self.open.contains_key(&key) {
+            return;
         }
+        let window = self.open.entry(key).or_insert(Window { since: now, count: 0 });
+        window.count = window.count.saturating_add(1);
+        let ends = window.since.saturating_add(WINDOW);
+        self.next = Some(self.next.map_or(ends, |next| next.min(ends)));
     }
 
     /// Takes counts back that could not be written.
@@ -95,7 +101,9 @@ impl Tally {
 
     /// Whether [`Tally::take_due`] has work to do.
     pub(crate) fn is_due(&self, now: UnixTime) -> bool {
-        self.open.len() > MAX_SUBJECTS || self.next.is_some_and(|next| now >= next)
+        // A window that ends later than one begun now was begun by a clock that has been set back since.
+        let over = |next: UnixTime| now >= next || now.saturating_add(WINDOW) < next;
+        self.open.len() > MAX_SUBJECTS || self.next.is_some_and(over)
     }
 
     /// The counts whose window is over, or all of them when there are too many.
@@ -146,6 +154,32 @@ mod tests {
         in_sums += tally.take_all().iter().map(|due| due.count).sum::<u64>();
         assert_eq!(at_once + in_sums, 1200);
         assert!(at_once <= 3 * 11, "{at_once} tokens of 1200 events");
+    }
+
+    /// Row 93: what was counted under a clock that ran ahead is written soon after it was set back.
+    #[test]
+    fn row_93_a_window_in_the_future_is_over() {
+        let mut tally = Tally::default();
+        let (ahead, now) = (UnixTime::from_secs(2_100_000_000), UnixTime::from_secs(1_800_000_000));
+        assert!(tally.count(Counted::Resolve, "jis:a", ahead));
+        assert!(!tally.count(Counted::Resolve, "jis:a", ahead));
+        assert!(tally.is_due(now));
+        assert_eq!(tally.take_due(now).len(), 1);
+        assert!(!tally.is_due(now));
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_written_is_in_the_next_sum() {
+        let mut tally = Tally::default();
+        let now = UnixTime::from_secs(1_800_000_000);
+        tally.give_back(Counted::Resolve, "jis:a", now);
+        assert!(!tally.is_due(now));
+        let due = tally.take_due(now.saturating_add(WINDOW));
+        assert_eq!(due.iter().map(|due| due.count).collect::<Vec<_>>(), [1]);
+        for i in 0..2 * MAX_SUBJECTS {
+            tally.give_back(Counted::Resolve, &format!("jis:n{i}"), now);
+        }
+        assert_eq!(tally.open.len(), MAX_SUBJECTS + 1);
     }
 
     #[test]

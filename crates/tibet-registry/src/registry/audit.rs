@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use jis::{Identity, IdentityStatus, Name};
-use tibet_core::json::Value;
+use tibet_core::json::{Object, Value};
 use tibet_core::{Head, LogCheck, LogReport, LogVerifier, Token};
 
 use super::Registry;
 use crate::entry::Entry;
 use crate::store::{Store, StoreError};
+use crate::trust::History;
 
 /// What a check found.
 #[derive(Debug, Clone)]
@@ -41,13 +42,21 @@ impl Audit {
 /// Most problems listed.
 const MAX_PROBLEMS: usize = 100;
 
-/// What the log says last about an identity.
-#[derive(Debug, Default, Clone)]
+/// What the log says about an identity.
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Told {
     fingerprint: String,
     generation: i64,
     revoked: bool,
     last_token: String,
+    /// Hash of the record held, in hex.
+    record: String,
+    verify_pass: u64,
+    verify_fail: u64,
+    anomalies: u64,
+    vouches: u32,
+    explicit_trust: Option<f64>,
+    disputed: bool,
 }
 
 impl<S: Store> Registry<S> {
@@ -66,26 +75,28 @@ impl<S: Store> Registry<S> {
         };
         let mut log = LogVerifier::new(check);
         let mut told: HashMap<Name, Told> = HashMap::new();
-        let mut next = 0;
-        // A row that is no token any more is a finding, not the end of the check.
-        while let Err(error) = self.store.for_each_token(next, &mut |index, token| {
-            note(&mut told, &token);
-            log.push(index, &token);
-            next = index.saturating_add(1);
-        }) {
-            let StoreError::Damaged(reason) = error else { return Err(error) };
-            log.push_unreadable(&reason);
-            next = next.saturating_add(1);
-        }
         let mut problems = Vec::new();
         let mut identities = 0;
-        self.store.for_each_entry(&mut |_, name, bytes| {
-            identities += 1;
-            if let Some(what) = contradiction(name, bytes, told.remove(name).as_ref())
-                && problems.len() < MAX_PROBLEMS
-            {
-                problems.push(AuditProblem { name: name.clone(), what });
+        // Log and entries of one moment: another process may be writing.
+        self.store.unchanging(&mut || {
+            let mut next = 0;
+            // A row that is no token any more is a finding, not the end of the check.
+            while let Err(error) = self.store.for_each_token(next, &mut |index, token| {
+                note(&mut told, &token);
+                log.push(index, &token);
+            }) {
+                let StoreError::Unreadable { index, reason } = error else { return Err(error) };
+                log.push_unreadable(&reason);
+                next = index.saturating_add(1);
             }
+            self.store.for_each_entry(&mut |_, name, bytes| {
+                identities += 1;
+                if let Some(what) = contradiction(name, bytes, told.remove(name).as_ref())
+                    && problems.len() < MAX_PROBLEMS
+                {
+                    problems.push(AuditProblem { name: name.clone(), what });
+                }
+            })
         })?;
         // What is left was registered according to the log and is not there.
         problems.extend(
@@ -116,6 +127,35 @@ fn note(told: &mut HashMap<Name, Told>, token: &Token) {
         told.generation = *generation;
         told.revoked = token.action == "revoke";
     }
+    match token.action.as_str() {
+        "register" => {
+            if let Some(Value::Object(record)) = details.get("record") {
+                told.take_record(record);
+            }
+        }
+        "endpoint_change" | "record_change" => told.take_record(details),
+        "verify" => told.verify_pass += u64::from(details.get("counted") == Some(&Value::Bool(true))),
+        "failed_verify" => told.verify_fail += 1,
+        "anomaly" => told.anomalies += 1,
+        "vouch" => told.vouches = told.vouches.saturating_add(1),
+        "equivocation" => told.disputed = true,
+        "trust_change" => {
+            told.explicit_trust = match details.get("explicit") {
+                Some(Value::Float(score)) => Some(*score),
+                _ => None,
+            };
+            told.disputed &= told.explicit_trust.is_none();
+        }
+        _ => {}
+    }
+}
+
+impl Told {
+    fn take_record(&mut self, described: &Object) {
+        if let Some(Value::Text(hash)) = described.get("hash") {
+            self.record.clone_from(hash);
+        }
+    }
 }
 
 fn contradiction(name: &Name, bytes: &[u8], told: Option<&Told>) -> Option<&'static str> {
@@ -135,9 +175,15 @@ fn contradiction(name: &Name, bytes: &[u8], told: Option<&Told>) -> Option<&'sta
             }
         }
     }
-    let record_key_is_current = entry.record.claims().version.generation == identity.generation;
-    if record_key_is_current && entry.record.verify(&identity.key).is_err() {
-        return Some("its record is not signed by its key");
+    // Who lost the key after a rotation elsewhere may be revoked before a record under the new key came.
+    let record_is_current = entry.record.claims().version.generation == identity.generation;
+    if record_is_current || identity.status == IdentityStatus::Active {
+        let belongs = entry.record.claims().name == *name
+            && entry.record.claims().fingerprint == identity.fingerprint
+            && entry.record.verify(&identity.key).is_ok();
+        if !belongs {
+            return Some("its record is not signed by its key");
+        }
     }
     if told.fingerprint != identity.fingerprint.to_string() {
         return Some("the log tells of another identity under this name");
@@ -147,6 +193,23 @@ fn contradiction(name: &Name, bytes: &[u8], told: Option<&Told>) -> Option<&'sta
     }
     if told.revoked != (identity.status != IdentityStatus::Active) {
         return Some("the log disagrees on whether it is revoked");
+    }
+    if told.record != jis::hex::encode(&jis::message_hash(entry.record.message())) {
+        return Some("its record is not the one the log tells of");
+    }
+    let History { interactions, verify_pass, verify_fail, anomalies, last_success } = entry.history;
+    let counted = (told.verify_pass, told.verify_fail, told.anomalies);
+    if counted != (verify_pass, verify_fail, anomalies)
+        || interactions != verify_pass.saturating_add(verify_fail)
+        || last_success.is_some() != (verify_pass > 0)
+    {
+        return Some("its history is not the one the log tells of");
+    }
+    if told.explicit_trust != entry.explicit_trust || told.disputed != entry.disputed {
+        return Some("its trust is not what the log says the operator set");
+    }
+    if told.vouches != entry.vouches {
+        return Some("the log tells of another number of vouches");
     }
     (told.last_token != entry.last_token).then_some("its last token is not the log's last word on it")
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jis::{EventError, IdentityStatus, KeyEvent, Name, Record, Revocation, Signed, SignedRotation, UnixTime};
+use jis::{
+    EventError, IdentityStatus, KeyEvent, Name, PublicKey, Record, Revocation, Signed, SignedRotation,
+    UnixTime,
+};
 use tibet_core::object;
 
 use super::names::describe;
@@ -77,9 +80,6 @@ impl<S: Store> Registry<S> {
         now: UnixTime,
     ) -> Result<(), Refusal> {
         let name = held.identity.name.clone();
-        if held.events.len() >= MAX_EVENTS {
-            return Err(Refusal::Inconsistent("too many key events"));
-        }
         let ancestors = match event {
             KeyEvent::Revocation(_) => self.ancestors(&name)?,
             KeyEvent::Inception(_) | KeyEvent::Rotation(_) => Vec::new(),
@@ -95,9 +95,8 @@ impl<S: Store> Registry<S> {
             Err(error) => return Err(error.into()),
         };
         if next.key != held.identity.key {
-            if let Some(owner) = self.store.name_of_key(KeyUse::Identity, next.key.as_bytes())? {
-                return Err(Refusal::KeyInUse(owner));
-            }
+            self.check_event_count(held, 1)?;
+            self.check_identity_key(&next.key)?;
             self.store.bind_key(KeyUse::Identity, next.key.as_bytes(), id)?;
         }
         if next.status != IdentityStatus::Active {
@@ -173,6 +172,24 @@ impl<S: Store> Registry<S> {
         self.registered(id, &held, true, now)
     }
 
+    /// There is room for so many more key events. A history of revocations ends by itself, and must never be kept from ending by this
+    /// bound, so it is asked for rotations only.
+    pub(super) fn check_event_count(&self, held: &Entry, more: usize) -> Result<(), Refusal> {
+        if held.events.len().saturating_add(more) > MAX_EVENTS {
+            Err(Refusal::Inconsistent("too many key events"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The key belongs to nobody here, and never did.
+    pub(super) fn check_identity_key(&self, key: &PublicKey) -> Result<(), Refusal> {
+        match self.store.name_of_key(KeyUse::Identity, key.as_bytes())? {
+            Some(owner) => Err(Refusal::KeyInUse(owner)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn check_new_sequence(&self, held: u64, offered: u64) -> Result<(), Refusal> {
         if offered > held.saturating_add(MAX_SEQUENCE_JUMP) {
             Err(Refusal::SequenceJump { held })
@@ -182,7 +199,7 @@ impl<S: Store> Registry<S> {
     }
 
     /// Keeps two contradicting objects, both validly signed, and marks the identity disputed: at most GEEL until the operator has
-    /// settled it.
+    /// settled it. What was kept before is settled or counted already: sent again, by anybody, it changes nothing.
     fn dispute(
         &mut self,
         id: u64,
@@ -192,6 +209,9 @@ impl<S: Store> Registry<S> {
         what: &str,
         now: UnixTime,
     ) -> Result<(), Refusal> {
+        if self.store.evidence(id)?.iter().any(|known| known.first == ours && known.second == theirs) {
+            return Ok(());
+        }
         self.store.add_evidence(id, ours, theirs, now)?;
         if !held.disputed {
             held.disputed = true;

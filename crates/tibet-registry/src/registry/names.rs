@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jis::{Identity, Name, Signed, SignedObject as _, TransportCertificate, UnixTime};
+use jis::{Identity, IdentityStatus, KeyEvent, Name, PublicKey, Signed, TransportCertificate, UnixTime};
 use sha2::{Digest as _, Sha256};
 use tibet_core::object;
 
@@ -10,7 +10,7 @@ use super::{Registered, Registry, Source};
 use crate::entry::Entry;
 use crate::policy::{FirstCome, check_grant, check_token};
 use crate::refusal::{PermissionError, Refusal};
-use crate::registration::{CheckedRegistration, Permission, Registration};
+use crate::registration::{CheckedRegistration, Permission, Registration, check_record};
 use crate::store::{KeyUse, Store, StoreError};
 use crate::tally::Counted;
 use crate::trust::History;
@@ -19,7 +19,7 @@ use crate::trust::History;
 enum Basis {
     FirstCome,
     Grant { parent: Name },
-    Token { digest: [u8; 32], expires_at: UnixTime },
+    Token { digest: [u8; 32] },
 }
 
 impl<S: Store> Registry<S> {
@@ -71,8 +71,11 @@ impl<S: Store> Registry<S> {
         record.claims().check_time(now)?;
         self.check_new_sequence(0, record.claims().version.seq)?;
         check_certificate_time(transport.as_ref(), now)?;
-        if let Some(owner) = self.store.name_of_key(KeyUse::Identity, identity.key.as_bytes())? {
-            return Err(Refusal::KeyInUse(owner));
+        if identity.status != IdentityStatus::Active {
+            return Err(Refusal::Revoked { name: identity.name, status: identity.status });
+        }
+        for key in keys_of(&events) {
+            self.check_identity_key(key)?;
         }
         self.check_transport_key(record.claims())?;
         let basis = self.permit(&identity, permission, source, now)?;
@@ -88,8 +91,8 @@ impl<S: Store> Registry<S> {
             last_token: String::new(),
         };
         let name = entry.identity.name.clone();
-        if let Basis::Token { digest, expires_at } = &basis
-            && !self.store.spend(digest, *expires_at, now)?
+        if let Basis::Token { digest } = &basis
+            && !self.store.spend(digest)?
         {
             return Err(PermissionError::Used.into());
         }
@@ -99,7 +102,7 @@ impl<S: Store> Registry<S> {
             Basis::Token { .. } => "enrolment token".to_owned(),
         };
         let details = object! {
-            "generation" => 0,
+            "generation" => i64::try_from(entry.identity.generation).unwrap_or(i64::MAX),
             "key" => entry.identity.key.to_multibase(),
             "basis" => basis_text,
             "record" => describe(&entry),
@@ -110,7 +113,9 @@ impl<S: Store> Registry<S> {
         let Some(id) = self.store.claim(&name, &entry.encode())? else {
             return Err(StoreError::Busy.into());
         };
-        self.store.bind_key(KeyUse::Identity, entry.identity.key.as_bytes(), id)?;
+        for key in keys_of(&entry.events) {
+            self.store.bind_key(KeyUse::Identity, key.as_bytes(), id)?;
+        }
         self.bind_transport_key(id, &entry)?;
         self.store.set_capabilities(id, &BTreeSet::new(), &entry.record.claims().capabilities)?;
         if let (Basis::FirstCome, Source::Network(source)) = (&basis, source) {
@@ -136,18 +141,13 @@ impl<S: Store> Registry<S> {
             }
             Some(Permission::Token(token)) => {
                 check_token(&token, &self.policy.issuers, claimant, &self.origin, now)?;
-                let digest = Sha256::digest(token.claims().message()).into();
-                Ok(Basis::Token { digest, expires_at: token.claims().expires_at })
+                Ok(Basis::Token { digest: Sha256::digest(token.message()).into() })
             }
             None => self.permit_first_come(&claimant.name, source, now),
         }
     }
 
     fn permit_first_come(&mut self, name: &Name, source: Source, now: UnixTime) -> Result<Basis, Refusal> {
-        // A self-certifying name can have no other owner, so there is nobody to come first.
-        if name.certified_key().is_some() {
-            return Ok(Basis::FirstCome);
-        }
         if self.policy.first_come == FirstCome::Closed {
             return Err(Refusal::ClosedToFirstCome);
         }
@@ -174,15 +174,55 @@ impl<S: Store> Registry<S> {
         registration: CheckedRegistration,
         now: UnixTime,
     ) -> Result<Registered, Refusal> {
-        check_certificate_time(registration.transport.as_ref(), now)?;
-        for event in registration.events.iter().skip(1) {
-            if held.events.iter().any(|known| known.hash() == event.hash()) {
+        let CheckedRegistration { events, record, transport, .. } = registration;
+        check_certificate_time(transport.as_ref(), now)?;
+        let mut ahead = held.identity.clone();
+        let mut missed = Vec::new();
+        for event in events.iter().skip(1) {
+            let outdated = matches!(event, KeyEvent::Revocation(revocation)
+                if revocation.claims().generation < ahead.generation);
+            if outdated || held.events.iter().any(|known| known.hash() == event.hash()) {
                 continue;
             }
+            match ahead.apply(event, &[]) {
+                Ok(next) => ahead = next,
+                // A contradiction is kept as evidence there.
+                Err(_) if missed.is_empty() => {
+                    return self
+                        .apply_event(id, &mut held, event, now)
+                        .and(Err(Refusal::Inconsistent("the key events do not follow those held")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            missed.push(event);
+        }
+        // The events and the record belong together: both are looked at before either is written. A revocation needs no record.
+        if !missed.is_empty() && ahead.status == IdentityStatus::Active {
+            self.check_event_count(&held, missed.len())?;
+            check_record(&record, &ahead)?;
+            record.claims().check_time(now)?;
+            self.check_new_sequence(0, record.claims().version.seq)?;
+            self.check_transport_key(record.claims())?;
+        }
+        for event in &missed {
+            if let KeyEvent::Rotation(rotation) = event {
+                self.check_identity_key(&rotation.rotation.claims().key)?;
+            }
+        }
+        for event in missed {
             self.apply_event(id, &mut held, event, now)?;
         }
-        self.take_record(id, held, registration.record, now)
+        self.take_record(id, held, record, now)
     }
+}
+
+/// Every key of a history: the first one and those it was rotated to.
+fn keys_of(events: &[KeyEvent]) -> impl Iterator<Item = &PublicKey> {
+    events.iter().filter_map(|event| match event {
+        KeyEvent::Inception(inception) => Some(&inception.claims().key),
+        KeyEvent::Rotation(rotation) => Some(&rotation.rotation.claims().key),
+        KeyEvent::Revocation(_) => None,
+    })
 }
 
 fn check_certificate_time(

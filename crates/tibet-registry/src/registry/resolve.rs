@@ -82,7 +82,9 @@ impl<S: Store> Registry<S> {
     ) -> Result<Page, Refusal> {
         let limit = limit.clamp(1, MAX_PAGE);
         let found = self.store.with_capability(capability, after, limit)?;
-        self.count_quietly(Counted::Discovery, capability.as_str(), now);
+        // What nobody offers is a stranger's word, which the log does not repeat.
+        let subject = if found.is_empty() { "nothing found" } else { capability.as_str() };
+        self.count_quietly(Counted::Discovery, subject, now);
         let next = if found.len() == limit { found.last().map(|(id, _)| *id) } else { None };
         Ok(Page { names: found.into_iter().map(|(_, name)| name).collect(), next })
     }
@@ -91,7 +93,7 @@ impl<S: Store> Registry<S> {
     /// file opened for reading. It is still in the tally then and written with the next sum that succeeds.
     fn count_quietly(&mut self, what: Counted, subject: &str, now: UnixTime) {
         if self.count(what, subject, now).is_err() {
-            self.tally.give_back(what, subject);
+            self.tally.give_back(what, subject, now);
         }
     }
 }

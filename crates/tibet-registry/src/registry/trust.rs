@@ -11,7 +11,8 @@ use crate::trust::{Fira, Standing, TrustSource};
 
 /// Most live vouches one identity can have given (SECURITY R37).
 pub const MAX_VOUCHES_GIVEN: u64 = 50;
-/// Most live vouches for one identity that are looked at; the strongest counts, so more would only cost time.
+/// Most live vouches kept for one identity. The strongest counts, so more would only cost time; a stronger one takes the place of the
+/// weakest.
 pub const MAX_VOUCHES_TAKEN: usize = 16;
 
 impl<S: Store> Registry<S> {
@@ -114,9 +115,6 @@ impl<S: Store> Registry<S> {
             if registry.store.vouches_by(voucher_id, now)? >= MAX_VOUCHES_GIVEN {
                 return Err(Refusal::Vouch("its author has vouched for too many others"));
             }
-            if registry.store.vouches_for(subject_id, now)?.len() >= MAX_VOUCHES_TAKEN {
-                return Err(Refusal::Vouch("enough others vouch for this device"));
-            }
             let stored = StoredVouch {
                 id: claimed.id,
                 subject: subject_id,
@@ -126,8 +124,30 @@ impl<S: Store> Registry<S> {
                 voucher_generation: claimed.voucher_generation,
                 expires_at: claimed.expires_at,
             };
-            if !registry.store.add_vouch(&stored)? {
+            let live = registry.store.vouches_for(subject_id, now)?;
+            if live.iter().any(|known| known.id == stored.id) {
                 return Err(Refusal::Vouch("it was taken before"));
+            }
+            // Only the strongest counts. A faint one gives way, so that nobody keeps others from vouching by vouching faintly.
+            let mut weakest = None;
+            if live.len() >= MAX_VOUCHES_TAKEN {
+                for known in &live {
+                    let lent = registry.lent(known, now)?.unwrap_or(-1.0);
+                    if weakest.is_none_or(|(least, _)| lent < least) {
+                        weakest = Some((lent, known.id));
+                    }
+                }
+            }
+            if let Some((least, _)) = weakest
+                && registry.lent(&stored, now)?.is_none_or(|lent| lent <= least)
+            {
+                return Err(Refusal::Vouch("enough others vouch for this device"));
+            }
+            if !registry.store.add_vouch(&stored, now)? {
+                return Err(Refusal::Vouch("it was taken before"));
+            }
+            if let Some((_, id)) = weakest {
+                registry.store.remove_vouch(&id)?;
             }
             subject.vouches = subject.vouches.saturating_add(1);
             let details = object! {
@@ -179,19 +199,23 @@ impl<S: Store> Registry<S> {
     fn vouched(&self, subject: u64, now: UnixTime) -> Result<Option<f64>, StoreError> {
         let mut best: Option<f64> = None;
         for vouch in self.store.vouches_for(subject, now)? {
-            let Some(voucher) = self.route(&vouch.voucher_name)? else { continue };
-            let speaks = voucher.status == IdentityStatus::Active
-                && voucher.version.generation == vouch.voucher_generation;
-            if !speaks {
-                continue;
+            if let Some(lent) = self.lent(&vouch, now)? {
+                best = Some(best.map_or(lent, |best| best.max(lent)));
             }
-            // Depth 1: what others lend to the voucher is left out.
-            let own =
-                Standing::of(voucher.explicit_trust, None, voucher.history.score(now), voucher.disputed);
-            debug_assert_ne!(own.source, TrustSource::Vouched);
-            let lent = own.score * vouch.factor_permille as f64 / 1000.0;
-            best = Some(best.map_or(lent, |best| best.max(lent)));
         }
         Ok(best)
+    }
+
+    /// What one vouch lends now, if its voucher still speaks with the key that signed it.
+    fn lent(&self, vouch: &StoredVouch, now: UnixTime) -> Result<Option<f64>, StoreError> {
+        let Some(voucher) = self.route(&vouch.voucher_name)? else { return Ok(None) };
+        if voucher.status != IdentityStatus::Active || voucher.version.generation != vouch.voucher_generation
+        {
+            return Ok(None);
+        }
+        // Depth 1: what others lend to the voucher is left out.
+        let own = Standing::of(voucher.explicit_trust, None, voucher.history.score(now), voucher.disputed);
+        debug_assert_ne!(own.source, TrustSource::Vouched);
+        Ok(Some(own.score * vouch.factor_permille as f64 / 1000.0))
     }
 }

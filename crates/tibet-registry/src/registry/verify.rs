@@ -55,17 +55,17 @@ impl<S: Store> Registry<S> {
         now: UnixTime,
     ) -> Result<Verification, Refusal> {
         self.check_clock(now)?;
+        // One hash, before any question to the store.
+        if !self.challenges.is_open(challenge) {
+            self.count(Counted::FailedProof, "all names", now)?;
+            return Err(Refusal::NoSuchChallenge);
+        }
         self.transact(|registry| {
             let name = &challenge.prover;
             let (id, mut entry) = registry.known_entry(name)?;
-            let verdict = if registry.challenges.is_open(challenge) {
-                challenge.check(proof, &entry.identity, now).map_err(Refusal::from)
-            } else {
-                Err(Refusal::NoSuchChallenge)
-            };
-            if let Err(refusal) = verdict {
+            if let Err(error) = challenge.check(proof, &entry.identity, now) {
                 registry.count(Counted::FailedProof, "all names", now)?;
-                return Err(refusal);
+                return Err(error.into());
             }
             registry.challenges.close(challenge, now)?;
             let standing = registry.standing_of(id, &entry, now)?;

@@ -1,6 +1,6 @@
 //! A store in memory: for tests, for `IdentityOverlay::new`, and as the fastest thing there is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jis::{Capability, Name, UnixTime};
 use tibet_core::{Head, Query, Token, TokenStore as _};
@@ -25,12 +25,17 @@ pub struct MemoryStore {
     below: HashMap<Name, u64>,
     keys: HashMap<(KeyUse, [u8; 32]), u64>,
     capabilities: HashMap<Capability, BTreeSet<u64>>,
-    spent: BTreeMap<[u8; 32], UnixTime>,
-    vouches: BTreeMap<[u8; 16], StoredVouch>,
+    spent: HashSet<[u8; 32]>,
+    vouches: HashMap<[u8; 16], StoredVouch>,
+    /// Ids of vouches by the number of the identity vouched for, and by that of the voucher.
+    vouches_for: VouchIds,
+    vouches_by: VouchIds,
     evidence: HashMap<u64, Vec<Evidence>>,
     tokens: tibet_core::MemoryStore,
     settings: BTreeMap<String, String>,
 }
+
+type VouchIds = HashMap<u64, BTreeSet<[u8; 16]>>;
 
 impl MemoryStore {
     /// An empty store.
@@ -41,6 +46,10 @@ impl MemoryStore {
 
     fn name(&self, id: u64) -> Option<&Name> {
         self.names.get(usize::try_from(id.checked_sub(1)?).ok()?)
+    }
+
+    fn listed<'a>(&'a self, whose: &'a VouchIds, number: u64) -> impl Iterator<Item = &'a StoredVouch> {
+        whose.get(&number).into_iter().flatten().filter_map(|id| self.vouches.get(id))
     }
 }
 
@@ -130,27 +139,49 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn spend(&mut self, token: &[u8; 32], expires_at: UnixTime, now: UnixTime) -> Result<bool, StoreError> {
-        self.spent.retain(|_, expires_at| *expires_at >= now);
-        Ok(self.spent.insert(*token, expires_at).is_none())
+    fn spend(&mut self, token: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.spent.insert(*token))
     }
 
-    fn add_vouch(&mut self, vouch: &StoredVouch) -> Result<bool, StoreError> {
+    fn remove_vouch(&mut self, id: &[u8; 16]) -> Result<(), StoreError> {
+        if let Some(vouch) = self.vouches.remove(id) {
+            for (whose, number) in
+                [(&mut self.vouches_for, vouch.subject), (&mut self.vouches_by, vouch.voucher)]
+            {
+                if let Some(ids) = whose.get_mut(&number) {
+                    ids.remove(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_vouch(&mut self, vouch: &StoredVouch, now: UnixTime) -> Result<bool, StoreError> {
+        let expired = |known: &StoredVouch| known.expires_at < now;
+        let expired: Vec<_> = self
+            .listed(&self.vouches_for, vouch.subject)
+            .filter(|known| expired(known))
+            .map(|known| known.id)
+            .collect();
+        for id in expired {
+            self.remove_vouch(&id)?;
+        }
         if self.vouches.contains_key(&vouch.id) {
             return Ok(false);
         }
         self.vouches.insert(vouch.id, vouch.clone());
+        self.vouches_for.entry(vouch.subject).or_default().insert(vouch.id);
+        self.vouches_by.entry(vouch.voucher).or_default().insert(vouch.id);
         Ok(true)
     }
 
     fn vouches_for(&self, subject: u64, now: UnixTime) -> Result<Vec<StoredVouch>, StoreError> {
-        let live = |vouch: &&StoredVouch| vouch.subject == subject && vouch.expires_at >= now;
-        Ok(self.vouches.values().filter(live).cloned().collect())
+        let all = self.listed(&self.vouches_for, subject);
+        Ok(all.filter(|vouch| vouch.expires_at >= now).cloned().collect())
     }
 
     fn vouches_by(&self, voucher: u64, now: UnixTime) -> Result<u64, StoreError> {
-        let live = |vouch: &&StoredVouch| vouch.voucher == voucher && vouch.expires_at >= now;
-        Ok(self.vouches.values().filter(live).count() as u64)
+        Ok(self.listed(&self.vouches_by, voucher).filter(|vouch| vouch.expires_at >= now).count() as u64)
     }
 
     fn add_evidence(

@@ -18,6 +18,8 @@ const APPLICATION_ID: i32 = 0x5449_4245;
 const SCHEMA_VERSION: i32 = 1;
 /// Files up to this size are checked whole when opened, in a fraction of a second; larger ones by [`SqliteStore::check`].
 const CHECKED_WHEN_OPENED: u64 = 256 << 20;
+/// How often opening tries to get a lock that SQLite does not wait for, 10 ms apart.
+const OPEN_ATTEMPTS: u32 = 500;
 /// Bytes of the checksum after each entry.
 const CHECKSUM: usize = 16;
 
@@ -30,7 +32,7 @@ CREATE TABLE registry_capability_names (id INTEGER PRIMARY KEY, name TEXT NOT NU
 CREATE TABLE registry_capabilities (
     capability INTEGER NOT NULL, identity INTEGER NOT NULL, PRIMARY KEY (capability, identity)
 ) WITHOUT ROWID;
-CREATE TABLE registry_spent (token BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE registry_spent (token BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE registry_vouches (
     id BLOB PRIMARY KEY, subject INTEGER NOT NULL, voucher INTEGER NOT NULL, voucher_name TEXT NOT NULL,
     factor_permille INTEGER NOT NULL, voucher_generation INTEGER NOT NULL, expires_at INTEGER NOT NULL
@@ -62,6 +64,11 @@ impl SqliteStore {
     /// [`StoreError::Foreign`] for a file of something else, [`StoreError::Damaged`], or what the system reports.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = Connection::open(path)?;
+        Self::harden(&connection)?;
+        // Nothing is changed in a file before it is known to be ours: even the journal mode is written into it.
+        if !Self::is_new(&connection)? {
+            Self::recognise(&connection)?;
+        }
         let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_WHEN_OPENED);
         let mut store = Self::prepare(connection)?;
         store.create_or_recognise()?;
@@ -77,23 +84,41 @@ impl SqliteStore {
     /// As [`SqliteStore::open`].
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Self::harden(&connection)?;
+        Self::recognise(&connection)?;
         let store = Self { connection, failed: false };
-        store.connection.busy_timeout(Duration::from_secs(5))?;
-        store.recognise()?;
+        if std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_WHEN_OPENED) {
+            store.check()?;
+        }
         Ok(store)
     }
 
-    fn prepare(connection: Connection) -> Result<Self, StoreError> {
+    /// SECURITY R69. A file whose schema was tampered with gets no functions to call and no way to write to its own pages.
+    fn harden(connection: &Connection) -> Result<(), StoreError> {
         connection.busy_timeout(Duration::from_secs(5))?;
-        // SECURITY R69. A file whose schema was tampered with gets no functions to call and no way to write to its own pages.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.execute_batch(
-            "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192; PRAGMA journal_size_limit = 67108864;
-             PRAGMA foreign_keys = OFF;",
-        )?;
+        connection
+            .execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;")?;
         connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
+    }
+
+    fn prepare(connection: Connection) -> Result<Self, StoreError> {
+        // Two processes that open a new file at once meet here, at a lock for which SQLite does not wait by itself.
+        let mut attempts = 0;
+        while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL").map_err(StoreError::from)
+        {
+            attempts += 1;
+            if error != StoreError::Busy || attempts > OPEN_ATTEMPTS {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        connection.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+             PRAGMA wal_autocheckpoint = 8192; PRAGMA journal_size_limit = 67108864;",
+        )?;
         Ok(Self { connection, failed: false })
     }
 
@@ -101,21 +126,26 @@ impl SqliteStore {
     fn create_or_recognise(&mut self) -> Result<(), StoreError> {
         let transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let objects: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        let id: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-        if objects == 0 && id == 0 {
+        if Self::is_new(&transaction)? {
             transaction.execute_batch(TABLES)?;
             tokens::create_tables(&transaction)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
         transaction.commit()?;
-        self.recognise()
+        Self::recognise(&self.connection)
     }
 
-    fn recognise(&self) -> Result<(), StoreError> {
-        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    /// Whether this is an empty database that nobody has marked.
+    fn is_new(connection: &Connection) -> Result<bool, StoreError> {
+        let objects: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        Ok(objects == 0 && id == 0)
+    }
+
+    fn recognise(connection: &Connection) -> Result<(), StoreError> {
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         if pragma("application_id")? != APPLICATION_ID {
             return Err(StoreError::Foreign("the file belongs to another program".into()));
         }
@@ -345,14 +375,19 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn spend(&mut self, token: &[u8; 32], expires_at: UnixTime, now: UnixTime) -> Result<bool, StoreError> {
-        self.execute("DELETE FROM registry_spent WHERE expires_at < ?1", [millis(now)])?;
-        let sql =
-            "INSERT INTO registry_spent (token, expires_at) VALUES (?1, ?2) ON CONFLICT (token) DO NOTHING";
-        Ok(self.execute(sql, params![&token[..], millis(expires_at)])? == 1)
+    fn spend(&mut self, token: &[u8; 32]) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO registry_spent (token) VALUES (?1) ON CONFLICT (token) DO NOTHING";
+        Ok(self.execute(sql, [token])? == 1)
     }
 
-    fn add_vouch(&mut self, vouch: &StoredVouch) -> Result<bool, StoreError> {
+    fn remove_vouch(&mut self, id: &[u8; 16]) -> Result<(), StoreError> {
+        self.execute("DELETE FROM registry_vouches WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    fn add_vouch(&mut self, vouch: &StoredVouch, now: UnixTime) -> Result<bool, StoreError> {
+        let forget = "DELETE FROM registry_vouches WHERE subject = ?1 AND expires_at < ?2";
+        self.execute(forget, params![signed(vouch.subject), millis(now)])?;
         let sql = "INSERT INTO registry_vouches
                    (id, subject, voucher, voucher_name, factor_permille, voucher_generation, expires_at)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING";
@@ -448,6 +483,16 @@ impl Store for SqliteStore {
 
     fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError> {
         Ok(tokens::for_each(&self.connection, from, visit)?)
+    }
+
+    fn unchanging(&self, read: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if !self.connection.is_autocommit() {
+            return read();
+        }
+        self.execute("BEGIN", [])?;
+        let out = read();
+        let ended = self.execute("ROLLBACK", []);
+        out.and(ended.map(|_| ()))
     }
 
     fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
