@@ -168,10 +168,12 @@ pub enum TrustSource {
     Fira,
     /// The name is not known here.
     Unknown,
+    /// The identity's key or name is revoked: nothing else matters then.
+    Revoked,
 }
 
 impl TrustSource {
-    /// `explicit`, `vouched`, `fira` or `unknown`.
+    /// `explicit`, `vouched`, `fira`, `unknown` or `revoked`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -179,6 +181,7 @@ impl TrustSource {
             Self::Vouched => "vouched",
             Self::Fira => "fira",
             Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -200,6 +203,9 @@ impl Standing {
     /// The standing of a name nobody knows.
     pub const UNKNOWN: Self =
         Self { score: 0.0, zone: Zone::Rood, source: TrustSource::Unknown, disputed: false };
+
+    /// The standing of an identity that may not speak, whatever was earned or set before.
+    pub const REVOKED: Self = Self { score: 0.0, zone: Zone::Rood, source: TrustSource::Revoked, disputed: false };
 
     /// Explicit trust comes first, even when it is lower. A vouch can lift what the device has earned itself, up to just below
     /// GROEN, and never lowers it: else anybody could pull a device down by vouching for it faintly. A dispute holds even

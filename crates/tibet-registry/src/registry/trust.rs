@@ -186,11 +186,17 @@ impl<S: Store> Registry<S> {
     }
 
     pub(super) fn standing_of(&self, id: u64, entry: &Entry, now: UnixTime) -> Result<Standing, StoreError> {
+        if entry.identity.status != IdentityStatus::Active {
+            return Ok(Standing::REVOKED);
+        }
         let vouched = if entry.vouches == 0 { None } else { self.vouched(id, now)? };
         Ok(Standing::of(entry.explicit_trust, vouched, entry.history.score(now), entry.disputed))
     }
 
     pub(super) fn standing_of_route(&self, route: &Route, now: UnixTime) -> Result<Standing, StoreError> {
+        if route.status != IdentityStatus::Active {
+            return Ok(Standing::REVOKED);
+        }
         let vouched = if route.vouches == 0 { None } else { self.vouched(route.id, now)? };
         Ok(Standing::of(route.explicit_trust, vouched, route.history.score(now), route.disputed))
     }
