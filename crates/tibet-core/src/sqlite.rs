@@ -217,5 +217,8 @@ fn unsigned(index: i64) -> Result<u64, StoreError> {
 
 /// The library's error type is no part of our interface.
 pub(crate) fn database(error: rusqlite::Error) -> StoreError {
-    StoreError::Database(error.to_string())
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+        _ => StoreError::Database(error.to_string()),
+    }
 }

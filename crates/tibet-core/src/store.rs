@@ -122,6 +122,9 @@ pub enum StoreError {
         /// The words of the operating system.
         message: String,
     },
+    /// The disk of the database is full.
+    #[error("database: the disk is full")]
+    Full,
     /// The database refused.
     #[error("database: {0}")]
     Database(String),
