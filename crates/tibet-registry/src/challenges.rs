@@ -117,3 +117,35 @@ impl std::fmt::Debug for Challenges {
         write!(f, "Challenges({} answered)", self.answered.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row 65 of the bad-input table: a full memory refuses new answers and forgets no live one, until their time is over.
+    #[test]
+    fn row_65_answers_are_remembered_within_a_bound_and_as_long_as_they_live() {
+        let key: PublicKey =
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse().expect("RFC 8032 key");
+        let name: Name = "jis:a".parse().expect("name");
+        let mut challenges = Challenges::new([7; 32]);
+        let now = UnixTime::from_secs(1_800_000_000);
+        let ask = |challenges: &Challenges, number: u64, now| {
+            challenges.ask(name.clone(), name.clone(), key, number.to_be_bytes(), now)
+        };
+        let first = ask(&challenges, 0, now);
+        for number in 0..MAX_ANSWERED as u64 {
+            let challenge = ask(&challenges, number, now);
+            assert!(challenges.is_open(&challenge));
+            assert_eq!(challenges.close(&challenge, now), Ok(()));
+        }
+        let last = now.saturating_add(Challenge::MAX_LIFETIME);
+        let next = ask(&challenges, u64::MAX, last);
+        assert_eq!(challenges.close(&next, last), Err(Refusal::Busy("verifications")));
+        assert!(challenges.is_open(&next), "it can be answered later");
+        assert!(!challenges.is_open(&first), "a live answer is not forgotten");
+        let over = last.saturating_add(Duration::from_secs(1));
+        assert_eq!(challenges.close(&next, over), Ok(()));
+        assert_eq!(challenges.answered.len(), 1);
+    }
+}

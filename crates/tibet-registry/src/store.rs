@@ -284,6 +284,7 @@ impl From<tibet_core::StoreError> for StoreError {
     fn from(error: tibet_core::StoreError) -> Self {
         match error {
             tibet_core::StoreError::Row { index, reason } => Self::Unreadable { index, reason },
+            tibet_core::StoreError::Full => Self::Full,
             error => Self::Failed(error.to_string()),
         }
     }

@@ -205,7 +205,8 @@ impl Standing {
         Self { score: 0.0, zone: Zone::Rood, source: TrustSource::Unknown, disputed: false };
 
     /// The standing of an identity that may not speak, whatever was earned or set before.
-    pub const REVOKED: Self = Self { score: 0.0, zone: Zone::Rood, source: TrustSource::Revoked, disputed: false };
+    pub const REVOKED: Self =
+        Self { score: 0.0, zone: Zone::Rood, source: TrustSource::Revoked, disputed: false };
 
     /// Explicit trust comes first, even when it is lower. A vouch can lift what the device has earned itself, up to just below
     /// GROEN, and never lowers it: else anybody could pull a device down by vouching for it faintly. A dispute holds even

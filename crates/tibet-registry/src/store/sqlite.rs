@@ -166,6 +166,17 @@ impl SqliteStore {
         if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict)) }
     }
 
+    /// Lets the file grow by at most so many pages, as a full disk would; for tests.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    #[doc(hidden)]
+    pub fn limit_growth(&self, pages: u32) -> Result<(), StoreError> {
+        let count: u32 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        self.connection.pragma_update(None, "max_page_count", count.saturating_add(pages))?;
+        Ok(())
+    }
+
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
@@ -240,6 +251,10 @@ impl Store for SqliteStore {
     fn begin(&mut self) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Failed("an earlier commit failed; open the registry again".into()));
+        }
+        // SQLite would begin a transaction that can only read, and say so at the first write.
+        if self.connection.is_readonly(rusqlite::MAIN_DB)? {
+            return Err(StoreError::ReadOnly);
         }
         self.execute("BEGIN IMMEDIATE", [])?;
         Ok(())
