@@ -129,7 +129,7 @@ on_both_stores! {
         usurper.record.fingerprint = device.identity.fingerprint;
         usurper.record.next = device.identity.next;
         let refusal = assert_untouched(registry, |r| r.update(usurper.signed_record(), START));
-        assert_eq!(refusal, Refusal::WrongKey(name("jis:a")));
+        assert!(matches!(refusal, Refusal::Inconsistent(_)), "{refusal:?}");
         // The right key named, signed by another.
         usurper.record.key = device.identity.key;
         let refusal = assert_untouched(registry, |r| r.update(usurper.signed_record(), START));

@@ -20,6 +20,8 @@ const SCHEMA_VERSION: i32 = 1;
 const CHECKED_WHEN_OPENED: u64 = 256 << 20;
 /// How often opening tries to get a lock that SQLite does not wait for, 10 ms apart.
 const OPEN_ATTEMPTS: u32 = 500;
+/// SQLite has no smaller pages, so no smaller files but the empty one.
+const SMALLEST_PAGE: u64 = 512;
 /// Bytes of the checksum after each entry.
 const CHECKSUM: usize = 16;
 
@@ -63,6 +65,10 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Foreign`] for a file of something else, [`StoreError::Damaged`], or what the system reports.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite takes the stump of a file for a new one.
+        if std::fs::metadata(path).is_ok_and(|file| (1..SMALLEST_PAGE).contains(&file.len())) {
+            return Err(StoreError::Damaged("the file was cut off".into()));
+        }
         let connection = Connection::open(path)?;
         Self::harden(&connection)?;
         // Nothing is changed in a file before it is known to be ours: even the journal mode is written into it.
@@ -149,12 +155,30 @@ impl SqliteStore {
         if pragma("application_id")? != APPLICATION_ID {
             return Err(StoreError::Foreign("the file belongs to another program".into()));
         }
-        match pragma("user_version")? {
-            SCHEMA_VERSION => Ok(()),
-            version => Err(StoreError::Foreign(format!(
+        let version = pragma("user_version")?;
+        if version != SCHEMA_VERSION {
+            return Err(StoreError::Foreign(format!(
                 "its tables have version {version}, this program knows {SCHEMA_VERSION}"
-            ))),
+            )));
         }
+        // The version is a number anybody can write. A missing index would change no answer and a trigger could change any.
+        let made = Connection::open_in_memory()?;
+        made.execute_batch(TABLES)?;
+        tokens::create_tables(&made)?;
+        if Self::schema(connection)? != Self::schema(&made)? {
+            return Err(StoreError::Foreign("its tables are not those of its version".into()));
+        }
+        Ok(())
+    }
+
+    /// Everything in the schema but the planner's statistics, in order.
+    fn schema(connection: &Connection) -> Result<Vec<[Option<String>; 4]>, StoreError> {
+        // `GLOB` takes an underscore for itself.
+        let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat*'
+                   ORDER BY type, name";
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Checks the structure of the whole file.
