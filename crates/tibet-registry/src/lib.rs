@@ -36,7 +36,7 @@ pub use store::{
     StoredEntry, StoredVouch,
 };
 mod tally;
-pub use tally::{MAX_SUBJECTS, WINDOW as TALLY_WINDOW};
+pub use tally::{MAX_AT_ONCE, MAX_SUBJECTS, WINDOW as TALLY_WINDOW};
 mod trust;
 pub use trust::{
     COUNTING_INTERVAL, Fira, GROEN_FROM, History, MOST_WITHOUT_PROOF, ROOD_BELOW, Standing, TrustSource, Zone,

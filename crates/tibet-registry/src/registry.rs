@@ -48,6 +48,8 @@ pub struct Registry<S> {
     store: S,
     origin: Name,
     log_key: PublicKey,
+    /// The log key as every token names it; spelling it anew would cost more than the token's hash.
+    log_key_text: String,
     minter: Minter,
     policy: Policy,
     quota: FirstComeQuota,
@@ -132,6 +134,7 @@ impl<S: Store> Registry<S> {
             store,
             origin,
             log_key,
+            log_key_text: log_key.to_multibase(),
             minter,
             policy,
             quota: FirstComeQuota::default(),
@@ -284,8 +287,8 @@ impl<S: Store> Registry<S> {
     /// # Errors
     /// [`Refusal::Store`].
     pub fn flush(&mut self, now: UnixTime) -> Result<(), Refusal> {
-        let due = self.tally.take_all();
-        if due.is_empty() { Ok(()) } else { self.write_due(due, now) }
+        let sums = self.tally.take_all();
+        if sums.is_empty() { Ok(()) } else { self.write_sums(sums, now) }
     }
 
     fn check_clock(&self, now: UnixTime) -> Result<(), Refusal> {

@@ -1,21 +1,26 @@
 //! Events that are counted and written down in sums: resolutions, searches, and requests that were refused.
 //!
 //! One signed, durable token per look-up would make looking up a thousand times slower, and would let anybody fill the disk (SECURITY
-//! R64). So the first event of a kind and subject is written at once, and what follows within [`WINDOW`] is written as one token
-//! with a count.
+//! R64). So of each kind, the first events of a [`WINDOW`], on different subjects, are written at once, and all others of that window as one
+//! token with the count of each subject. However many events there are, a kind makes at most [`MAX_AT_ONCE`] + 1 tokens a window.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jis::UnixTime;
 
-/// How long events of one kind and subject are gathered.
+/// How long events of one kind are gathered.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Subjects gathered at a time. When there are more, all are written and gathering begins anew.
-pub const MAX_SUBJECTS: usize = 4096;
+/// Events of one kind that are written at once in a window.
+pub const MAX_AT_ONCE: usize = 8;
+/// Subjects counted one by one in a window; events on further ones are counted together. Keeps the sum's token below 16 KiB, with the
+/// longest names, and usually about 4.
+pub const MAX_SUBJECTS: usize = 64;
+/// How long to leave the storage alone after it could not write.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What kind of event is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// A name was resolved.
     Resolve,
@@ -28,6 +33,8 @@ pub(crate) enum Counted {
 }
 
 impl Counted {
+    const ALL: [Self; 4] = [Self::Resolve, Self::Discovery, Self::FailedProof, Self::Refused];
+
     pub(crate) const fn action(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -38,95 +45,121 @@ impl Counted {
     }
 }
 
-/// A count that is due to be written.
+/// The events of a window that are not written yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct Sum {
     pub(crate) what: Counted,
-    pub(crate) subject: String,
-    pub(crate) count: u64,
     pub(crate) since: UnixTime,
+    /// Counts by subject, in the order of the subjects.
+    pub(crate) subjects: Vec<(Box<str>, u64)>,
+    /// Events on subjects that are not counted one by one.
+    pub(crate) others: u64,
 }
 
+impl Sum {
+    pub(crate) fn total(&self) -> u64 {
+        self.subjects.iter().fold(self.others, |total, (_, count)| total.saturating_add(*count))
+    }
+}
+
+/// Counts events of all kinds.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    open: BTreeMap<(Counted, String), Window>,
-    /// No window ends before this.
-    next: Option<UnixTime>,
+    windows: [Option<Window>; Counted::ALL.len()],
+    /// Until when the storage is left alone.
+    paused_until: Option<UnixTime>,
 }
 
 #[derive(Debug)]
 struct Window {
     since: UnixTime,
-    /// Events that are not written yet.
-    count: u64,
+    /// Events written at once so far.
+    at_once: usize,
+    /// Events by subject that are not written yet; a subject written at once stands here with 0.
+    counts: HashMap<Box<str>, u64>,
+    others: u64,
+}
+
+impl Window {
+    fn new(since: UnixTime) -> Self {
+        Self { since, at_once: 0, counts: HashMap::new(), others: 0 }
+    }
+
+    /// Over, or begun by a clock that has been set back since.
+    fn is_over(&self, now: UnixTime) -> bool {
+        now < self.since || now.saturating_since(self.since) >= WINDOW
+    }
+
+    fn add(&mut self, subject: &str, count: u64) {
+        if let Some(known) = self.counts.get_mut(subject) {
+            *known = known.saturating_add(count);
+        } else if self.counts.len() < MAX_SUBJECTS {
+            self.counts.insert(subject.into(), count);
+        } else {
+            self.others = self.others.saturating_add(count);
+        }
+    }
 }
 
 impl Tally {
-    /// Counts an event. True when it is the first of its window and to be written at once.
+    /// Counts an event. True when it is to be written at once instead.
     pub(crate) fn count(&mut self, what: Counted, subject: &str, now: UnixTime) -> bool {
-        // The common case, a subject that is already being counted, costs no allocation of a map entry.
-        let key = (what, subject.to_owned());
-        if let Some(window) = self.open.get_mut(&key) {
-            window.count = window.count.saturating_add(1);
-            return false;
+        let paused = self.is_paused(now);
+        let window = self.windows[what as usize].get_or_insert_with(|| Window::new(now));
+        let is_new = !window.counts.contains_key(subject);
+        if is_new && window.at_once < MAX_AT_ONCE && !paused {
+            window.at_once += 1;
+            window.add(subject, 0);
+            return true;
         }
-        self.open.insert(key, Window { since: now, count: 0 });
-        let ends = now.saturating_add(WINDOW);
-        self.next = Some(self.next.map_or(ends, |next| next.min(ends)));
-        true
+        window.add(subject, 1);
+        false
     }
 
-    /// Keeps an event that could not be written, for the next sum. Where nothing can be written for long, events of further subjects
-    /// are lost: bounded memory comes first.
+    /// Keeps an event that could not be written for the next sum, and leaves the storage alone for a while.
     pub(crate) fn give_back(&mut self, what: Counted, subject: &str, now: UnixTime) {
-        let key = (what, subject.to_owned());
-        if self.open.len() > MAX_SUBJECTS && !self.open.contains_key(&key) {
-            return;
+        self.paused_until = Some(now.saturating_add(PAUSE));
+        self.windows[what as usize].get_or_insert_with(|| Window::new(now)).add(subject, 1);
+    }
+
+    /// Keeps a sum that could not be written for the next one, and leaves the storage alone for a while.
+    pub(crate) fn restore(&mut self, sum: Sum, now: UnixTime) {
+        self.paused_until = Some(now.saturating_add(PAUSE));
+        let window = self.windows[sum.what as usize].get_or_insert_with(|| Window::new(sum.since));
+        window.since = window.since.min(sum.since);
+        window.others = window.others.saturating_add(sum.others);
+        for (subject, count) in sum.subjects {
+            window.add(&subject, count);
         }
-        let window = self.open.entry(key).or_insert(Window { since: now, count: 0 });
-        window.count = window.count.saturating_add(1);
-        let ends = window.since.saturating_add(WINDOW);
-        self.next = Some(self.next.map_or(ends, |next| next.min(ends)));
     }
 
-    /// Takes counts back that could not be written.
-    pub(crate) fn restore(&mut self, due: Vec<Due>) {
-        for Due { what, subject, count, since } in due {
-            let window = self.open.entry((what, subject)).or_insert(Window { since, count: 0 });
-            window.count = window.count.saturating_add(count);
-            window.since = window.since.min(since);
-        }
-        self.next = self.open.values().map(|window| window.since.saturating_add(WINDOW)).min();
+    /// The sums of the windows that are over.
+    pub(crate) fn take_due(&mut self, now: UnixTime) -> Vec<Sum> {
+        if self.is_paused(now) { Vec::new() } else { self.take(|window| window.is_over(now)) }
     }
 
-    /// Whether [`Tally::take_due`] has work to do.
-    pub(crate) fn is_due(&self, now: UnixTime) -> bool {
-        // A window that ends later than one begun now was begun by a clock that has been set back since.
-        let over = |next: UnixTime| now >= next || now.saturating_add(WINDOW) < next;
-        self.open.len() > MAX_SUBJECTS || self.next.is_some_and(over)
-    }
-
-    /// The counts whose window is over, or all of them when there are too many.
-    pub(crate) fn take_due(&mut self, now: UnixTime) -> Vec<Due> {
-        let all = self.open.len() > MAX_SUBJECTS;
-        let is_over =
-            |window: &Window| all || now < window.since || now.saturating_since(window.since) >= WINDOW;
-        self.take(is_over)
-    }
-
-    /// All counts, for a stop.
-    pub(crate) fn take_all(&mut self) -> Vec<Due> {
+    /// All sums, for a stop.
+    pub(crate) fn take_all(&mut self) -> Vec<Sum> {
         self.take(|_| true)
     }
 
-    fn take(&mut self, is_over: impl Fn(&Window) -> bool) -> Vec<Due> {
-        let over = self.open.extract_if(.., |_, window| is_over(window));
-        let due = over
-            .filter(|(_, window)| window.count > 0)
-            .map(|((what, subject), window)| Due { what, subject, count: window.count, since: window.since })
-            .collect();
-        self.next = self.open.values().map(|window| window.since.saturating_add(WINDOW)).min();
-        due
+    fn take(&mut self, is_over: impl Fn(&Window) -> bool) -> Vec<Sum> {
+        let mut sums = Vec::new();
+        for (what, slot) in Counted::ALL.into_iter().zip(&mut self.windows) {
+            let Some(Window { since, counts, others, .. }) = slot.take_if(|window| is_over(window)) else {
+                continue;
+            };
+            let mut subjects: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+            subjects.sort_unstable();
+            let sum = Sum { what, since, subjects, others };
+            sums.extend((sum.total() > 0).then_some(sum));
+        }
+        sums
+    }
+
+    /// A pause that ends later than one begun now was begun by a clock that has been set back since.
+    fn is_paused(&self, now: UnixTime) -> bool {
+        self.paused_until.is_some_and(|until| now < until && until <= now.saturating_add(PAUSE))
     }
 }
 
@@ -134,64 +167,68 @@ impl Tally {
 mod tests {
     use super::*;
 
+    fn at(second: u64) -> UnixTime {
+        UnixTime::from_secs(1_800_000_000 + second)
+    }
+
+    fn total(sums: &[Sum]) -> u64 {
+        sums.iter().map(Sum::total).sum()
+    }
+
+    /// Rule R64: every event is accounted for, in tokens whose number does not depend on the number of events or subjects.
     #[test]
-    fn every_event_is_written_once_either_at_once_or_in_a_sum() {
-        let mut tally = Tally::default();
-        let start = UnixTime::from_secs(1_800_000_000);
-        let (mut at_once, mut in_sums) = (0, 0);
-        for second in 0..600 {
-            let now = start.saturating_add(Duration::from_secs(second));
-            if tally.is_due(now) {
-                in_sums += tally.take_due(now).iter().map(|due| due.count).sum::<u64>();
+    fn every_event_is_counted_once_and_tokens_are_bounded() {
+        for subjects in [1, 3, 5000] {
+            let mut tally = Tally::default();
+            let (mut at_once, mut tokens, mut summed) = (0, 0, 0);
+            for event in 0..60_000u64 {
+                let now = at(event / 100);
+                let due = tally.take_due(now);
+                tokens += due.len();
+                summed += total(&due);
+                at_once +=
+                    usize::from(tally.count(Counted::Resolve, &format!("jis:n{}", event % subjects), now));
             }
-            at_once += u64::from(tally.count(Counted::Resolve, "jis:a", now));
-            at_once += u64::from(tally.count(
-                Counted::Resolve,
-                if second % 2 == 0 { "jis:b" } else { "jis:c" },
-                now,
-            ));
+            let rest = tally.take_all();
+            assert_eq!(at_once as u64 + summed + total(&rest), 60_000);
+            let windows = 10;
+            assert!(at_once + tokens + rest.len() <= windows * (MAX_AT_ONCE + 1), "{subjects} subjects");
         }
-        in_sums += tally.take_all().iter().map(|due| due.count).sum::<u64>();
-        assert_eq!(at_once + in_sums, 1200);
-        assert!(at_once <= 3 * 11, "{at_once} tokens of 1200 events");
+    }
+
+    #[test]
+    fn subjects_are_bounded_and_kinds_apart() {
+        let mut tally = Tally::default();
+        for i in 0..100_000 {
+            tally.count(Counted::Discovery, &format!("c{i}"), at(0));
+        }
+        tally.count(Counted::Resolve, "jis:a", at(0));
+        tally.count(Counted::Resolve, "jis:a", at(1));
+        let [resolved, searched] = <[Sum; 2]>::try_from(tally.take_all()).expect("two kinds");
+        assert_eq!((resolved.subjects, resolved.others), (vec![("jis:a".into(), 1)], 0));
+        assert_eq!(searched.subjects.len(), MAX_SUBJECTS - MAX_AT_ONCE);
+        assert_eq!(searched.others, (100_000 - MAX_SUBJECTS) as u64);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_in_the_next_sum_after_a_pause() {
+        let mut tally = Tally::default();
+        assert!(tally.count(Counted::Resolve, "jis:a", at(0)));
+        tally.give_back(Counted::Resolve, "jis:a", at(0));
+        assert!(!tally.count(Counted::Resolve, "jis:b", at(0)), "the storage is left alone");
+        assert!(tally.count(Counted::Resolve, "jis:c", at(2)), "and then tried again");
+        let due = tally.take_due(at(60));
+        assert_eq!(total(&due), 2);
+        tally.restore(due[0].clone(), at(60));
+        assert_eq!(tally.take_due(at(60)), []);
+        assert_eq!(tally.take_due(at(61)), due);
     }
 
     /// Row 93: what was counted under a clock that ran ahead is written soon after it was set back.
     #[test]
-    fn row_93_a_window_in_the_future_is_over() {
+    fn row_93_a_window_and_a_pause_in_the_future_are_over() {
         let mut tally = Tally::default();
-        let (ahead, now) = (UnixTime::from_secs(2_100_000_000), UnixTime::from_secs(1_800_000_000));
-        assert!(tally.count(Counted::Resolve, "jis:a", ahead));
-        assert!(!tally.count(Counted::Resolve, "jis:a", ahead));
-        assert!(tally.is_due(now));
-        assert_eq!(tally.take_due(now).len(), 1);
-        assert!(!tally.is_due(now));
-    }
-
-    #[test]
-    fn an_event_that_could_not_be_written_is_in_the_next_sum() {
-        let mut tally = Tally::default();
-        let now = UnixTime::from_secs(1_800_000_000);
-        tally.give_back(Counted::Resolve, "jis:a", now);
-        assert!(!tally.is_due(now));
-        let due = tally.take_due(now.saturating_add(WINDOW));
-        assert_eq!(due.iter().map(|due| due.count).collect::<Vec<_>>(), [1]);
-        for i in 0..2 * MAX_SUBJECTS {
-            tally.give_back(Counted::Resolve, &format!("jis:n{i}"), now);
-        }
-        assert_eq!(tally.open.len(), MAX_SUBJECTS + 1);
-    }
-
-    #[test]
-    fn subjects_are_bounded() {
-        let mut tally = Tally::default();
-        let now = UnixTime::from_secs(1_800_000_000);
-        for i in 0..100_000 {
-            tally.count(Counted::Discovery, &format!("c{i}"), now);
-            if tally.is_due(now) {
-                tally.take_due(now);
-            }
-            assert!(tally.open.len() <= MAX_SUBJECTS + 1);
-        }
+        tally.give_back(Counted::Resolve, "jis:a", at(1_000_000));
+        assert_eq!(total(&tally.take_due(at(0))), 1);
     }
 }

@@ -8,14 +8,14 @@
 //! | ERACHTER | why, in words |
 
 use jis::{Name, UnixTime};
-use tibet_core::json::Object;
+use tibet_core::json::{Object, Value};
 use tibet_core::{Draft, Token, object};
 
 use super::{Registry, token_time};
 use crate::entry::Entry;
 use crate::refusal::Refusal;
 use crate::store::{Store, StoreError};
-use crate::tally::{Counted, Due};
+use crate::tally::{Counted, Sum};
 
 impl<S: Store> Registry<S> {
     /// Writes the token of an event about an identity, and chains it to that identity's last one. The caller stores the entry
@@ -43,27 +43,35 @@ impl<S: Store> Registry<S> {
         Ok(())
     }
 
-    /// Writes counted events; what could not be written is counted on.
-    pub(super) fn write_due(&mut self, due: Vec<Due>, now: UnixTime) -> Result<(), Refusal> {
+    /// Writes sums of counted events; what could not be written is counted on.
+    pub(super) fn write_sums(&mut self, sums: Vec<Sum>, now: UnixTime) -> Result<(), Refusal> {
         let written = self.transact(|registry| {
-            for Due { what, subject, count, since } in &due {
-                let count = i64::try_from(*count).unwrap_or(i64::MAX);
-                let details = object! { "count" => count, "since" => since.to_string() };
-                registry.append_counted(*what, subject, details, now)?;
+            for sum in &sums {
+                let subjects: Object =
+                    sum.subjects.iter().map(|(name, count)| (name.to_string(), number(*count))).collect();
+                let details = object! {
+                    "count" => number(sum.total()),
+                    "since" => sum.since.to_string(),
+                    "subjects" => subjects,
+                    "others" => number(sum.others),
+                };
+                registry.append_counted(sum.what, "several", details, now)?;
             }
             Ok(())
         });
         if written.is_err() {
-            self.tally.restore(due);
+            for sum in sums {
+                self.tally.restore(sum, now);
+            }
         }
         written
     }
 
     /// Counts an event that changes nothing, and writes what is due.
     pub(super) fn count(&mut self, what: Counted, subject: &str, now: UnixTime) -> Result<(), Refusal> {
-        if self.tally.is_due(now) {
-            let due = self.tally.take_due(now);
-            self.write_due(due, now)?;
+        let due = self.tally.take_due(now);
+        if !due.is_empty() {
+            self.write_sums(due, now)?;
         }
         if self.tally.count(what, subject, now) {
             self.transact(|registry| {
@@ -98,7 +106,7 @@ impl<S: Store> Registry<S> {
         erachter: String,
         now: UnixTime,
     ) -> Result<Token, StoreError> {
-        let eromheen = object! { "node" => self.origin.as_str(), "node_key" => self.log_key.to_multibase() };
+        let eromheen = object! { "node" => self.origin.as_str(), "node_key" => self.log_key_text.as_str() };
         let draft = Draft::new(action).erin(erin).eraan(eraan).eromheen(eromheen).erachter(erachter);
         let head = self.minter.head();
         let count = head.map_or(0, |head| head.count);
@@ -109,4 +117,9 @@ impl<S: Store> Registry<S> {
         self.store.append_token(&token)?;
         Ok(token)
     }
+}
+
+/// A count as JSON has it.
+fn number(count: u64) -> Value {
+    i64::try_from(count).unwrap_or(i64::MAX).into()
 }
