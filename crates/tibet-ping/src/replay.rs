@@ -1,0 +1,266 @@
+//! Nothing is accepted twice.
+//!
+//! A packet counts if its timestamp is near the present and its sender has not used the nonce before (SECURITY R21). What was seen is
+//! remembered for as long as its timestamp could still be accepted, so nothing is forgotten too early; what happens across a restart, when
+//! the memory is lost, is the business of [`RestartBound`] (SECURITY R22).
+
+mod bound;
+pub use bound::RestartBound;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jis::{PublicKey, UnixTime};
+use sha2::{Digest as _, Sha256};
+
+use crate::now::Now;
+use crate::timestamp::Timestamp;
+
+/// Nonces remembered per sender: 64 in 35 s are about two pings a second, ten times what a device at rest sends. A sender that needs more
+/// opens a session.
+pub const MAX_NONCES_PER_SENDER: usize = 64;
+/// Nonces remembered altogether. An entry takes about 24 bytes in the set and at most 32 in its bucket, so a full cache stays
+/// below 64 MiB. Only verified packets get in, so filling it takes as many signatures.
+pub const MAX_NONCES: usize = 1_000_000;
+/// Expired entries removed per call at most. Each call adds at most one, so the backlog of a quiet time is worked off 64 times as fast as
+/// it grew, and no call has to do it all.
+const SWEEP: usize = 64;
+
+/// How far a timestamp may be from the present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayWindow {
+    /// How old a timestamp may be. 30 s unless set otherwise; at most an hour, longer is taken as that.
+    pub window: Duration,
+    /// How far ahead it may be. 5 s unless set otherwise; at most an hour.
+    pub skew: Duration,
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(30), skew: Duration::from_secs(5) }
+    }
+}
+
+/// Whose nonce it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender<'a> {
+    /// A signed packet: whoever holds this key.
+    Key(&'a PublicKey),
+    /// A legacy packet: whoever writes this name, which is nobody in particular.
+    Unsigned(&'a str),
+}
+
+/// Why a packet is not fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayRefusal {
+    /// No timestamp that can be read.
+    #[error("unreadable timestamp")]
+    NoTime,
+    /// Older than the window.
+    #[error("too old")]
+    TooOld,
+    /// Further ahead than clocks may differ.
+    #[error("too far in the future")]
+    TooNew,
+    /// Its own expiry has passed.
+    #[error("expired")]
+    Expired,
+    /// From before the last restart, when the memory of nonces was lost.
+    #[error("from before the last restart")]
+    BeforeRestart,
+    /// Beyond the bound that was written to disk.
+    #[error("beyond the persisted bound")]
+    BeyondBound,
+    /// The sender has used this nonce.
+    #[error("nonce seen before")]
+    Seen,
+    /// The sender has [`MAX_NONCES_PER_SENDER`] live nonces.
+    #[error("too many packets from this sender")]
+    SenderFull,
+    /// [`MAX_NONCES`] are live. They are never given up for new ones: that would let a flood make room for a replay.
+    #[error("replay memory is full")]
+    Full,
+}
+
+/// The memory of nonces.
+///
+/// Order of use (SECURITY R12): [`check`](Self::check) before the signature is verified, which stores nothing; then [`insert`](Self::insert),
+/// so that nobody but the sender can use a nonce up (3.2 row 66).
+///
+/// The clock used is the wall clock at the start plus the monotonic time since: a clock set back does not open the past again.
+/// [`ReplayCache::clock`] shows it; when it has drifted from a wall clock that is known to be right, make a new cache with the old one's
+/// bound.
+#[derive(Debug)]
+pub struct ReplayCache {
+    window: i64,
+    skew: i64,
+    seed: [u8; 16],
+    start: Now,
+    /// Time of the last call, so that the clock stands still rather than run backwards.
+    latest: Duration,
+    /// Sender's half and nonce's half of a key, so that one sender's nonces are a range.
+    entries: BTreeSet<u128>,
+    /// What to forget, by the second (since `start`) after which it may be. Timestamps are accepted over 35 s, so there are some 40 of
+    /// them, and as many again that are being swept.
+    buckets: BTreeMap<u32, Vec<u128>>,
+    max_entries: usize,
+    refused_full: u64,
+}
+
+impl ReplayCache {
+    /// An empty cache. `seed` is random and secret, so that nobody can compute packets whose nonces collide.
+    #[must_use]
+    pub fn new(window: ReplayWindow, seed: [u8; 16], now: Now) -> Self {
+        Self::with_capacity(window, seed, now, MAX_NONCES)
+    }
+
+    /// As [`ReplayCache::new`], for at most `max_entries`, which are never more than [`MAX_NONCES`].
+    #[must_use]
+    pub fn with_capacity(window: ReplayWindow, seed: [u8; 16], now: Now, max_entries: usize) -> Self {
+        Self {
+            window: micros(window.window),
+            skew: micros(window.skew),
+            seed,
+            start: now,
+            latest: now.mono,
+            entries: BTreeSet::new(),
+            buckets: BTreeMap::new(),
+            max_entries: max_entries.min(MAX_NONCES),
+            refused_full: 0,
+        }
+    }
+
+    /// Stores nothing and says whether [`insert`](Self::insert) would take the packet.
+    ///
+    /// `expires_at` is the packet's own, `None` for a legacy packet.
+    ///
+    /// # Errors
+    /// [`ReplayRefusal`].
+    pub fn check(
+        &self,
+        sender: Sender<'_>,
+        nonce: &str,
+        timestamp: &str,
+        expires_at: Option<UnixTime>,
+        now: Now,
+    ) -> Result<Timestamp, ReplayRefusal> {
+        let time = Timestamp::parse(timestamp).ok_or(ReplayRefusal::NoTime)?;
+        let clock = self.clock_micros(now);
+        let age = clock - time.as_micros();
+        if age > self.window {
+            return Err(ReplayRefusal::TooOld);
+        }
+        if age < -self.skew {
+            return Err(ReplayRefusal::TooNew);
+        }
+        if expires_at.is_some_and(|at| Timestamp::from(at).as_micros() < clock) {
+            return Err(ReplayRefusal::Expired);
+        }
+        let key = self.key(sender, nonce);
+        if self.entries.contains(&key) {
+            return Err(ReplayRefusal::Seen);
+        }
+        let senders_own = key >> 64 << 64..=key | u128::from(u64::MAX);
+        if self.entries.range(senders_own).take(MAX_NONCES_PER_SENDER).count() == MAX_NONCES_PER_SENDER {
+            return Err(ReplayRefusal::SenderFull);
+        }
+        Ok(time)
+    }
+
+    /// Accepts a packet once: the same one is refused until its timestamp is too old anyway. To be called when the packet's signature has
+    /// been verified.
+    ///
+    /// # Errors
+    /// [`ReplayRefusal`]; then nothing was stored.
+    pub fn insert(
+        &mut self,
+        sender: Sender<'_>,
+        nonce: &str,
+        timestamp: &str,
+        expires_at: Option<UnixTime>,
+        now: Now,
+    ) -> Result<Timestamp, ReplayRefusal> {
+        self.latest = self.latest.max(now.mono);
+        self.sweep();
+        let time = self.check(sender, nonce, timestamp, expires_at, now)?;
+        if self.entries.len() >= self.max_entries {
+            self.refused_full += 1;
+            return Err(ReplayRefusal::Full);
+        }
+        // Kept for the whole second in which the timestamp becomes too old, skew included (SECURITY R21).
+        let until = time.as_micros() + self.window + self.skew - self.start_micros();
+        let second = u32::try_from(until.max(0) / 1_000_000 + 1).map_err(|_| ReplayRefusal::TooNew)?;
+        let key = self.key(sender, nonce);
+        self.entries.insert(key);
+        self.buckets.entry(second).or_default().push(key);
+        Ok(time)
+    }
+
+    /// The clock that timestamps are compared with.
+    #[must_use]
+    pub fn clock(&self, now: Now) -> UnixTime {
+        self.start.wall.saturating_add(now.mono.max(self.latest).saturating_sub(self.start.mono))
+    }
+
+    /// Nonces remembered at present.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many packets were refused because the memory was full.
+    #[must_use]
+    pub fn refused_full(&self) -> u64 {
+        self.refused_full
+    }
+
+    /// Forgets some of what is past.
+    fn sweep(&mut self) {
+        let elapsed = self.latest.saturating_sub(self.start.mono).as_secs();
+        for _ in 0..SWEEP {
+            let Some(mut bucket) = self.buckets.first_entry() else { return };
+            if u64::from(*bucket.key()) >= elapsed {
+                return;
+            }
+            match bucket.get_mut().pop() {
+                Some(key) => _ = self.entries.remove(&key),
+                None => _ = bucket.remove(),
+            }
+        }
+    }
+
+    fn key(&self, sender: Sender<'_>, nonce: &str) -> u128 {
+        let sender = match sender {
+            Sender::Key(key) => self.half(0, key.as_bytes()),
+            Sender::Unsigned(name) => self.half(1, name.as_bytes()),
+        };
+        u128::from(sender) << 64 | u128::from(self.half(2, nonce.as_bytes()))
+    }
+
+    /// 64 bits under a secret seed: two packets of a million collide once in ten million full caches, and then one is refused.
+    fn half(&self, kind: u8, bytes: &[u8]) -> u64 {
+        let digest =
+            Sha256::new().chain_update(self.seed).chain_update([kind]).chain_update(bytes).finalize();
+        digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+
+    fn clock_micros(&self, now: Now) -> i64 {
+        Timestamp::from(self.clock(now)).as_micros()
+    }
+
+    fn start_micros(&self) -> i64 {
+        Timestamp::from(self.start.wall).as_micros()
+    }
+}
+
+/// At most an hour, so that sums with timestamps cannot overflow.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.min(Duration::from_secs(3600)).as_micros()).unwrap_or(0)
+}
