@@ -2,6 +2,7 @@
 
 mod files;
 pub use files::DeviceFiles;
+use files::StoredDevice;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -91,6 +92,12 @@ pub enum DeviceError {
         path: std::path::PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Another program has changed the device since it was opened.
+    #[error("{path} was changed by another program meanwhile")]
+    ChangedMeanwhile {
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// No randomness for a new key.
     #[error(transparent)]
@@ -186,7 +193,7 @@ impl LocalDevice {
             if held.generation == self.identity.generation { held.seq.saturating_add(1) } else { 0 }
         });
         let record = self.make_record(seq, presence, now)?;
-        self.save(Some(&record))?;
+        self.save(&StoredDevice::new(&self.identity.name, &self.events, Some(&record)))?;
         self.record = Some(record.clone());
         Ok(record)
     }
@@ -294,11 +301,13 @@ impl LocalDevice {
             files: self.files.clone(),
         };
         let record = rotated.make_record(0, self.presence(), now)?;
+        rotated.record = Some(record.clone());
         match &self.files {
-            Some(files) => files.commit_rotation(&rotated.stored(Some(&record)), &rotated.key, &after)?,
+            Some(files) => {
+                files.commit_rotation(&self.stored(), &rotated.stored(), &rotated.key, &after)?;
+            }
             None => rotated.next = NextKey::Held(after.into()),
         }
-        rotated.record = Some(record.clone());
         *self = rotated;
         Ok((rotation, record))
     }
@@ -306,7 +315,7 @@ impl LocalDevice {
     /// Ends the device's current key, signed by that key, or its name, signed by the next key. The device is then revoked here too.
     ///
     /// # Errors
-    /// [`DeviceError`].
+    /// [`DeviceError`]; the device is then as it was.
     pub fn revoke(
         &mut self,
         scope: RevocationScope,
@@ -341,9 +350,10 @@ impl LocalDevice {
         let revocation = Signed::seal(revocation, &signer)?;
         let event = KeyEvent::Revocation(revocation.clone());
         let identity = self.identity.apply(&event, &[])?;
-        self.events.push(event);
+        let events = [&self.events[..], &[event]].concat();
+        self.save(&StoredDevice::new(&self.identity.name, &events, self.record.as_ref()))?;
+        self.events = events;
         self.identity = identity;
-        self.save(self.record.as_ref())?;
         Ok(revocation)
     }
 
@@ -384,12 +394,13 @@ impl LocalDevice {
         Err(DeviceError::Revoked { name: self.identity.name.clone(), status })
     }
 
-    fn stored(&self, record: Option<&Signed<Record>>) -> files::StoredDevice {
-        files::StoredDevice::new(&self.identity.name, &self.events, record)
+    fn stored(&self) -> StoredDevice {
+        StoredDevice::new(&self.identity.name, &self.events, self.record.as_ref())
     }
 
-    fn save(&self, record: Option<&Signed<Record>>) -> Result<(), DeviceError> {
-        self.files.as_ref().map_or(Ok(()), |files| files.save(&self.stored(record)))
+    /// Writes `after` over what is known of this device, where it has files.
+    fn save(&self, after: &StoredDevice) -> Result<(), DeviceError> {
+        self.files.as_ref().map_or(Ok(()), |files| files.save(&self.stored(), after))
     }
 }
 

@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// How the name of a file ends that is still being written.
+const TEMPORARY: &str = ".tmp";
 
 /// Why a file is not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -144,9 +146,21 @@ pub fn create_directory(path: &Path) -> Result<(), SecretFileError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(SecretFileError::io(path))
 }
 
+/// Waits until no other program holds this directory's lock, and holds it until the file returned is dropped.
+pub(crate) fn lock_directory(path: &Path) -> Result<File, SecretFileError> {
+    let directory = File::open(path).map_err(SecretFileError::io(path))?;
+    directory.lock().map_err(SecretFileError::io(path))?;
+    Ok(directory)
+}
+
+/// Whether the file is one that is being written, or was when its writer crashed.
+pub(crate) fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(TEMPORARY.as_bytes()))
+}
+
 fn write_temporary(path: &Path, contents: &str) -> Result<PathBuf, SecretFileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}{TEMPORARY}", std::process::id()));
     let temporary = path.with_file_name(name);
     // Left over from a crash of a process with our number; nobody else writes here.
     match fs::remove_file(&temporary) {

@@ -115,8 +115,11 @@ impl StateDir {
     }
 
     fn log_key(&self) -> Result<SecretKey, OpenError> {
-        let path = self.root.join("registry").join("log.pem");
-        secret_file::create_directory(&self.root.join("registry")).map_err(DeviceError::from)?;
+        let directory = self.root.join("registry");
+        let path = directory.join("log.pem");
+        secret_file::create_directory(&directory).map_err(DeviceError::from)?;
+        // Two programs that begin at once shall not make two keys.
+        let _lock = secret_file::lock_directory(&directory).map_err(DeviceError::from)?;
         match secret_file::read(&path) {
             Ok(text) => {
                 let pem = |source| DeviceError::Pem { path: path.clone(), source };

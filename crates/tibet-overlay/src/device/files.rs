@@ -10,8 +10,12 @@
 //! A rotation changes three of them and must be whole. The new key files are written beside the old ones (`….new`), then
 //! `device.json` is replaced, which is the moment the rotation happens, then the key files take their places. Whoever opens the directory
 //! after a crash sees from `device.json` whether to finish or to forget.
+//!
+//! Programs take turns: whoever reads or writes here holds the directory's lock meanwhile, else one could forget the keys that another is
+//! just moving to. And a program that holds a device writes only over the state it knows: else two would sign different records under
+//! one number.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use jis::pem::{self, PemEncryption, PemError};
@@ -38,7 +42,7 @@ pub struct DeviceFiles {
 }
 
 /// `device.json`. Events and record as hex of their signed bytes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredDevice {
     schema: String,
@@ -100,6 +104,7 @@ impl DeviceFiles {
     /// [`DeviceError`]; `device.json` is written last, so what a crash leaves behind is no device.
     pub fn create(self, name: Name, now: UnixTime) -> Result<LocalDevice, DeviceError> {
         secret_file::create_directory(&self.directory)?;
+        let lock = self.lock()?;
         if self.exist() {
             return Err(secret_file::SecretFileError::Exists { path: self.directory.join(STATE) }.into());
         }
@@ -109,7 +114,8 @@ impl DeviceFiles {
         self.write_key(NEXT, &next)?;
         let transport = pem::encode_transport(&device.transport, self.encryption()?);
         secret_file::replace(&self.directory.join(TRANSPORT), &transport)?;
-        secret_file::create(&self.directory.join(STATE), &to_text(&device.stored(None)))?;
+        secret_file::create(&self.directory.join(STATE), &to_text(&device.stored()))?;
+        drop(lock);
         device.files = Some(self);
         Ok(device)
     }
@@ -119,16 +125,9 @@ impl DeviceFiles {
     /// # Errors
     /// [`DeviceError`]: a file that others could have read or changed, a damaged one, or keys that are not this device's.
     pub fn open(self) -> Result<LocalDevice, DeviceError> {
-        let path = self.directory.join(STATE);
-        let damaged = |reason: String| DeviceError::State { path: path.clone(), reason };
-        let text = secret_file::read(&path)?;
-        let stored: StoredDevice = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        if stored.schema != SCHEMA || stored.version != VERSION {
-            return Err(damaged(format!(
-                "{} version {} is not known to this program",
-                stored.schema, stored.version
-            )));
-        }
+        let lock = self.lock()?;
+        let stored = self.read_state()?;
+        let damaged = |reason: String| self.damaged(reason);
         let bytes = |hex: &String| jis::hex::decode(hex).ok_or_else(|| damaged("not hexadecimal".into()));
         let events = stored.events.iter().map(|event| Ok(KeyEvent::decode(&bytes(event)?)?));
         let events = events.collect::<Result<Vec<_>, DeviceError>>()?;
@@ -147,10 +146,44 @@ impl DeviceFiles {
             return Err(damaged(format!("{IDENTITY} is not the key of {}", identity.name)));
         }
         let transport = self.read_transport()?;
+        drop(lock);
         Ok(LocalDevice { identity, events, key, next: NextKey::InFile, transport, record, files: Some(self) })
     }
 
-    pub(super) fn save(&self, stored: &StoredDevice) -> Result<(), DeviceError> {
+    fn read_state(&self) -> Result<StoredDevice, DeviceError> {
+        let text = secret_file::read(&self.directory.join(STATE))?;
+        let stored: StoredDevice =
+            serde_json::from_str(&text).map_err(|error| self.damaged(error.to_string()))?;
+        if stored.schema == SCHEMA && stored.version == VERSION {
+            return Ok(stored);
+        }
+        let reason = format!("{} version {} is not known to this program", stored.schema, stored.version);
+        Err(self.damaged(reason))
+    }
+
+    fn damaged(&self, reason: String) -> DeviceError {
+        DeviceError::State { path: self.directory.join(STATE), reason }
+    }
+
+    /// Waits for other programs to be done here. Until the file returned is dropped they wait for us.
+    fn lock(&self) -> Result<File, DeviceError> {
+        Ok(secret_file::lock_directory(&self.directory)?)
+    }
+
+    pub(super) fn save(&self, before: &StoredDevice, after: &StoredDevice) -> Result<(), DeviceError> {
+        let _lock = self.lock()?;
+        self.check_unchanged(before)?;
+        self.write_state(after)
+    }
+
+    fn check_unchanged(&self, known: &StoredDevice) -> Result<(), DeviceError> {
+        if self.read_state()? == *known {
+            return Ok(());
+        }
+        Err(DeviceError::ChangedMeanwhile { path: self.directory.join(STATE) })
+    }
+
+    fn write_state(&self, stored: &StoredDevice) -> Result<(), DeviceError> {
         Ok(secret_file::replace(&self.directory.join(STATE), &to_text(stored))?)
     }
 
@@ -178,18 +211,22 @@ impl DeviceFiles {
 
     pub(super) fn commit_rotation(
         &self,
-        stored: &StoredDevice,
+        before: &StoredDevice,
+        after: &StoredDevice,
         key: &SecretKey,
         next: &SecretKey,
     ) -> Result<(), DeviceError> {
+        let _lock = self.lock()?;
+        self.check_unchanged(before)?;
         self.write_key(&pending(IDENTITY), key)?;
         self.write_key(&pending(NEXT), next)?;
-        self.save(stored)?;
+        self.write_state(after)?;
         self.put_in_place()
     }
 
     /// After a crash in the middle of a rotation: if it happened, the waiting keys take their places, else they go.
     fn finish_rotation(&self, identity: &Identity) -> Result<(), DeviceError> {
+        self.remove_temporary_files()?;
         let waiting = self.directory.join(pending(IDENTITY));
         if !waiting.exists() {
             // The first rename may have been made and the second not.
@@ -201,6 +238,20 @@ impl DeviceFiles {
         for name in [NEXT, IDENTITY] {
             let path = self.directory.join(pending(name));
             fs::remove_file(&path).or_else(ignore_missing).map_err(io_error(&path))?;
+        }
+        Ok(())
+    }
+
+    /// What a writer that crashed left behind may hold a secret.
+    fn remove_temporary_files(&self) -> Result<(), DeviceError> {
+        for entry in fs::read_dir(&self.directory).map_err(io_error(&self.directory))? {
+            let path = entry.map_err(io_error(&self.directory))?.path();
+            let ours = [IDENTITY, NEXT, TRANSPORT, STATE].iter().any(|name| {
+                path.file_name().is_some_and(|file| file.as_encoded_bytes().starts_with(name.as_bytes()))
+            });
+            if ours && secret_file::is_temporary(&path) {
+                fs::remove_file(&path).map_err(io_error(&path))?;
+            }
         }
         Ok(())
     }
