@@ -39,7 +39,7 @@ impl CliError {
             writeln!(err, "error: {}", plain(&self.message))
         };
         if let (Some(hint), false) = (&self.hint, as_json) {
-            let _ = writeln!(err, "  try: {hint}");
+            let _ = writeln!(err, "  try: {}", plain(hint));
         }
         ExitCode::from(self.exit.code())
     }
@@ -101,6 +101,9 @@ impl From<DeviceError> for CliError {
             DeviceError::Pem { .. } | DeviceError::State { .. } => Self::new(Exit::Configuration, message),
             DeviceError::Event(_) | DeviceError::Revoked { .. } | DeviceError::Answer(_) => {
                 Self::new(Exit::No, message)
+            }
+            DeviceError::ChangedMeanwhile { .. } => {
+                Self::new(Exit::Temporary, message).hint("the same again")
             }
             DeviceError::Unsignable(_) => Self::new(Exit::Usage, message),
             _ => Self::new(Exit::Unavailable, message),

@@ -1,13 +1,16 @@
 //! What a command has to say, for people and for programs.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use tibet_registry::Zone;
+
+use crate::error::CliError;
 
 /// Exit codes. 64 and above are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +66,10 @@ impl Outcome {
         Self { schema, data, text: String::new(), exit: Exit::Yes }
     }
 
-    /// Done, and all that was to be said has been written already.
+    /// Done, with nothing to say or only text, which is printed with `--json` too.
     #[must_use]
-    pub fn silent() -> Self {
-        Self::new("", Value::Null)
+    pub fn text_only(text: String) -> Self {
+        Self { text, ..Self::new("", Value::Null) }
     }
 
     /// Says it with this exit code.
@@ -107,12 +110,17 @@ impl Outcome {
     #[must_use]
     pub fn print(self, as_json: bool) -> ExitCode {
         let mut out = anstream::stdout();
-        if self.data.is_null() {
-            return ExitCode::from(self.exit.code());
+        let written = if as_json && !self.data.is_null() {
+            writeln!(out, "{}", self.to_json())
+        } else {
+            write!(out, "{}", self.text)
+        };
+        match written.and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                CliError::new(Exit::Unavailable, format!("cannot write the output: {error}")).print(as_json)
+            }
+            _ => ExitCode::from(self.exit.code()),
         }
-        let _ = if as_json { writeln!(out, "{}", self.to_json()) } else { write!(out, "{}", self.text) };
-        let _ = out.flush();
-        ExitCode::from(self.exit.code())
     }
 
     fn to_json(&self) -> Value {
@@ -135,6 +143,14 @@ pub fn in_zone_colour(zone: Zone, text: impl Display) -> String {
     styled(Style::new().fg_color(Some(colour.into())), text)
 }
 
+/// A trust score with up to four decimals: `0.5`, `0.531`.
+#[must_use]
+pub fn score(score: f64) -> String {
+    let rounded = format!("{score:.4}");
+    let short = rounded.trim_end_matches('0');
+    if short.ends_with('.') { format!("{short}0") } else { short.to_owned() }
+}
+
 /// `text` in bold, on terminals.
 #[must_use]
 pub fn bold(text: impl Display) -> String {
@@ -150,6 +166,12 @@ pub fn mark(good: bool, text: impl Display) -> String {
 
 fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// A path, safe for a terminal.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    plain(&path.display().to_string())
 }
 
 /// Makes text of unknown origin safe for a terminal: control characters become `\u{…}` (SECURITY R49).

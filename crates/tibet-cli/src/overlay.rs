@@ -86,8 +86,9 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Outcome, CliError> {
     if let Command::Completion { shell } = args.command {
-        clap_complete::generate(shell, &mut Args::command(), "tibet-overlay", &mut std::io::stdout());
-        return Ok(Outcome::silent());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "tibet-overlay", &mut script);
+        return Ok(Outcome::text_only(String::from_utf8_lossy(&script).into_owned()));
     }
     let context = Context::new(Settings::resolve(&args.shared)?);
     match args.command {

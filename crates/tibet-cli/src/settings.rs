@@ -97,7 +97,10 @@ fn read_config(given: Option<&Path>) -> Result<(ConfigFile, Option<PathBuf>), Cl
     };
     let wrong = |reason: String| CliError::new(Exit::Configuration, format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let file = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let file = toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        wrong(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
+    })?;
     Ok((file, Some(path)))
 }
 

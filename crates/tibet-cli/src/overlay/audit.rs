@@ -1,18 +1,18 @@
 //! `tibet-overlay audit …`
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use jis::PublicKey;
 use serde_json::{Value, json};
 use tibet_core::{Finding, Head, LogCheck, LogReport, Query, TokenLines, verify_log};
-use tibet_overlay::{AuditFormat, system};
+use tibet_overlay::{AuditFormat, ExportError, system};
 
 use super::Context;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, mark, plain};
+use crate::output::{Exit, Outcome, mark, plain, shown};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -21,7 +21,7 @@ pub(super) enum AuditCommand {
         /// Only this action, for example register, verify, rotate
         #[arg(long)]
         action: Option<String>,
-        /// Only tokens since this time, for example 2026-11-21T00:00:00Z
+        /// Only tokens since this time in UTC, for example 2026-11-21T08:30:00 or 2026-11-21
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// Most tokens
@@ -75,6 +75,10 @@ pub(super) fn run(context: &Context, command: AuditCommand) -> Result<Outcome, C
 }
 
 fn list(context: &Context, query: Query) -> Result<Outcome, CliError> {
+    if query.since.as_deref().is_some_and(|since| !is_time(since)) {
+        let message = "--since: expected a time such as 2026-11-21T08:30:00, or a date";
+        return Err(CliError::new(Exit::Usage, message));
+    }
     let tokens = context.existing_overlay()?.registry().tokens(&query)?;
     let parsed = |line: String| serde_json::from_str::<Value>(&line).unwrap_or(Value::Null);
     let data =
@@ -103,17 +107,23 @@ fn export(context: &Context, format: Format, output: Option<&Path>) -> Result<Ou
     };
     let Some(path) = output else {
         // The log itself is the output; there is nothing to add to it.
-        overlay.export_audit(format, &mut BufWriter::new(std::io::stdout().lock()))?;
-        return Ok(Outcome::silent());
+        let exported = overlay.export_audit(format, &mut BufWriter::new(std::io::stdout().lock()));
+        return match exported {
+            Err(ExportError::Write(error)) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(ExportError::Write(error).into())
+            }
+            Err(ExportError::Write(_)) | Ok(_) => Ok(Outcome::text_only(String::new())),
+            Err(error) => Err(error.into()),
+        };
     };
     let file = File::create(path)
         .map_err(|error| CliError::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
     let count = overlay.export_audit(format, &mut BufWriter::new(file))?;
     let (head, key) = (overlay.registry().head()?, overlay.registry().log_key().to_multibase());
     let head = head.as_ref().map(head_text);
-    let data = json!({ "tokens": count, "file": path, "head": head, "key": key });
+    let data = json!({ "tokens": count, "file": path.display().to_string(), "head": head, "key": key });
     Ok(Outcome::new("tibet.overlay.audit.export", data)
-        .line(format_args!("{count} tokens to {}", path.display()))
+        .line(format_args!("{count} tokens to {}", shown(path)))
         .pairs(&[("signed by", key), ("head", head.unwrap_or_default())])
         .line("Note the head elsewhere: tibet-overlay audit verify --head notices with it what is cut off later."))
 }
@@ -201,6 +211,14 @@ fn report_text(outcome: Outcome, report: &LogReport, good: bool) -> Outcome {
         Some(head) => outcome.pairs(&[("head", head_text(head))]),
         None => outcome,
     }
+}
+
+/// Whether the text begins as tokens' times do, with which it is compared letter by letter.
+fn is_time(text: &str) -> bool {
+    let form = b"0000-00-00T00:00:00.000000";
+    let fits = |(at, byte): (usize, &u8)| if byte.is_ascii_digit() { b'0' } else { *byte } == form[at];
+    let text = text.strip_suffix('Z').unwrap_or(text).as_bytes();
+    (10..=form.len()).contains(&text.len()) && text.iter().enumerate().all(fits)
 }
 
 fn head_text(head: &Head) -> String {

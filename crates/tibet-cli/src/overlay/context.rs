@@ -33,11 +33,11 @@ impl Context {
             .hint("tibet-overlay register makes one; --registry DIR uses another"))
     }
 
-    /// The registry with the user's own identity in it, where there is one: so that it can be asked to prove itself.
-    pub(super) fn overlay_with_identities(&self) -> Result<IdentityOverlay<SqliteStore>, CliError> {
+    /// The registry with the identity of this name in it, where its keys are here: so that it can be asked to prove itself.
+    pub(super) fn overlay_with(&self, name: &Name) -> Result<IdentityOverlay<SqliteStore>, CliError> {
         let mut overlay = self.existing_overlay()?;
-        for name in self.identities()? {
-            overlay.adopt(self.open_device(&name)?);
+        if self.settings.state.identity(name, None).exist() {
+            overlay.adopt(self.open_device(name)?);
         }
         Ok(overlay)
     }
@@ -62,7 +62,12 @@ impl Context {
     /// The name of the identity to act as: the one given, or the only one there is.
     pub(super) fn own_name(&self) -> Result<Name, CliError> {
         if let Some(given) = &self.settings.identity {
-            return parse_name(given);
+            let name = parse_name(given)?;
+            if self.settings.state.identity(&name, None).exist() {
+                return Ok(name);
+            }
+            let message = format!("there is no identity {name} in {}", self.settings.state.root().display());
+            return Err(CliError::new(Exit::No, message).hint(format!("tibet-overlay id new {name}")));
         }
         match &self.identities()?[..] {
             [only] => Ok(only.clone()),

@@ -19,7 +19,7 @@ use tibet_registry::{Refusal, Source, SqliteStore};
 use super::Context;
 use super::context::short;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, bold, in_zone_colour, mark};
+use crate::output::{Exit, Outcome, bold, in_zone_colour, mark, shown};
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {}
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, _args: &DemoArgs) -> Result<Outcome, CliErr
     outcome = outcome.line("").line(format_args!("All of it took {} ms.", elapsed.as_millis()));
     Ok(match kept {
         Some(state) => outcome
-            .line(format_args!("Look around: tibet-overlay --state-dir {} status", state.root().display())),
+            .line(format_args!("Look around: tibet-overlay --state-dir {} status", shown(state.root()))),
         None => {
             outcome.line("Nothing is left behind; with --state-dir DIR the demo keeps it to look around.")
         }

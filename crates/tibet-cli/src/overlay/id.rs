@@ -10,7 +10,7 @@ use tibet_overlay::{DeviceFiles, LocalDevice, system};
 use super::Context;
 use super::context::{parse_name, short};
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, bold};
+use crate::output::{Exit, Outcome, bold, shown};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IdCommand {
@@ -37,6 +37,9 @@ pub(super) enum IdCommand {
         /// Why
         #[arg(long, default_value = "")]
         reason: String,
+        /// Do what cannot be undone: needed to end a name
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         next: NextKeyArgs,
     },
@@ -73,7 +76,12 @@ pub(super) fn run(context: &Context, command: IdCommand) -> Result<Outcome, CliE
         IdCommand::Show => show(context),
         IdCommand::Export { format } => export(context, format),
         IdCommand::Rotate(next) => rotate(context, &next),
-        IdCommand::Revoke { scope, reason, next } => revoke(context, scope, &reason, &next),
+        IdCommand::Revoke { scope: Scope::Name, yes: false, .. } => Err(CliError::new(
+            Exit::Usage,
+            "this ends the name for ever: nobody can have it again, you neither",
+        )
+        .hint("the same with --yes, or --scope key to end only the current key")),
+        IdCommand::Revoke { scope, reason, next, .. } => revoke(context, scope, &reason, &next),
     }
 }
 
@@ -91,7 +99,7 @@ fn new(context: &Context, name: &str) -> Result<Outcome, CliError> {
         .line(heading)
         .pairs(&lines(context, &device))
         .line("")
-        .line(format_args!("Move {} to a safe place offline, now.", next_key.display()))
+        .line(format_args!("Move {} to a safe place offline, now.", shown(&next_key)))
         .line("It is the key you change to when this one is lost or stolen; whoever has both can take the name.")
         .line("")
         .line("next: tibet-overlay register --capability mqtt --endpoint 203.0.113.1:44321"))
@@ -130,7 +138,7 @@ fn export(context: &Context, format: ExportFormat) -> Result<Outcome, CliError> 
 fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
     let device = context.own_device()?;
     let name = device.identity().name.clone();
-    let next = read_next_key(next, &device)?;
+    let next = read_next_key(next, &device, true)?;
     let mut overlay = context.overlay()?;
     overlay.adopt(device);
     let told = overlay.rotate(&name, next)?;
@@ -142,9 +150,7 @@ fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
         .line(bold(format_args!("rotated {name} to generation {}", device.identity().generation)))
         .pairs(&lines(context, device));
     outcome = outcome.line(format_args!("  {registry}"));
-    Ok(outcome
-        .line("")
-        .line(format_args!("Move the new {} to a safe place offline, now.", next_key.display())))
+    Ok(outcome.line("").line(format_args!("Move the new {} to a safe place offline, now.", shown(&next_key))))
 }
 
 fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> Result<Outcome, CliError> {
@@ -152,7 +158,7 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
         reason.parse().map_err(|error| CliError::new(Exit::Usage, format!("--reason: {error}")))?;
     let device = context.own_device()?;
     let name = device.identity().name.clone();
-    let next = read_next_key(next, &device)?;
+    let next = read_next_key(next, &device, scope == Scope::Name)?;
     let mut overlay = context.overlay()?;
     overlay.adopt(device);
     let (scope, ended) = match scope {
@@ -170,15 +176,31 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
         .line(format_args!("  {registry}")))
 }
 
-fn read_next_key(args: &NextKeyArgs, device: &LocalDevice) -> Result<Option<SecretKey>, CliError> {
-    let (Some(path), Some(files)) = (&args.next_key, device.files()) else { return Ok(None) };
-    Ok(Some(files.read_key(path)?))
+fn read_next_key(
+    args: &NextKeyArgs,
+    device: &LocalDevice,
+    needed: bool,
+) -> Result<Option<SecretKey>, CliError> {
+    let Some(files) = device.files() else { return Ok(None) };
+    if let Some(path) = &args.next_key {
+        return Ok(Some(files.read_key(path)?));
+    }
+    let ended = device.identity().status == IdentityStatus::NameRevoked;
+    if needed && !ended && !files.next_key().exists() {
+        let message = format!("the next key is not in {}", files.next_key().display());
+        return Err(CliError::new(Exit::Usage, message).hint("--next-key FILE, where you keep it offline"));
+    }
+    Ok(None)
 }
 
 fn describe(context: &Context, schema: &'static str, device: &LocalDevice) -> Outcome {
     let Identity { name, fingerprint, generation, key, status, .. } = device.identity();
     let files = device.files().map(|files| {
-        json!({ "identity_key": files.identity_key(), "next_key": files.next_key(), "next_key_is_offline": !files.next_key().exists() })
+        json!({
+            "identity_key": files.identity_key().display().to_string(),
+            "next_key": files.next_key().display().to_string(),
+            "next_key_is_offline": !files.next_key().exists(),
+        })
     });
     let data: Value = json!({
         "name": name.as_str(),
@@ -203,12 +225,8 @@ fn lines(context: &Context, device: &LocalDevice) -> Vec<(&'static str, String)>
         ("status", status_text(identity.status).to_owned()),
     ];
     if let Some(files) = device.files() {
-        lines.push(("key file", files.identity_key().display().to_string()));
-        let offline = if files.next_key().exists() {
-            files.next_key().display().to_string()
-        } else {
-            "offline".to_owned()
-        };
+        lines.push(("key file", shown(&files.identity_key())));
+        let offline = if files.next_key().exists() { shown(&files.next_key()) } else { "offline".to_owned() };
         lines.push(("next key", offline));
     }
     lines

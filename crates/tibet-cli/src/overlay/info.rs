@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::error::CliError;
-use crate::output::{Outcome, bold};
+use crate::output::{Outcome, bold, plain, shown};
 
 pub(super) fn run(context: &Context) -> Result<Outcome, CliError> {
     let settings = &context.settings;
@@ -14,8 +14,8 @@ pub(super) fn run(context: &Context) -> Result<Outcome, CliError> {
     let config = settings.config_file.as_ref().map(|path| path.display().to_string());
     let data = json!({
         "program_version": env!("CARGO_PKG_VERSION"),
-        "state_dir": settings.state.root(),
-        "registry_file": settings.registry.registry_file(),
+        "state_dir": settings.state.root().display().to_string(),
+        "registry_file": settings.registry.registry_file().display().to_string(),
         "registry_exists": settings.registry.has_registry(),
         "config_file": config,
         "network": settings.network,
@@ -27,10 +27,10 @@ pub(super) fn run(context: &Context) -> Result<Outcome, CliError> {
         .line("Identity belongs to the device, not to the network.")
         .line("")
         .pairs(&[
-            ("state directory", settings.state.root().display().to_string()),
-            ("registry", format!("{}{exists}", settings.registry.registry_file().display())),
-            ("configuration", config.unwrap_or_else(|| "none".to_owned())),
-            ("network", settings.network.clone()),
+            ("state directory", shown(settings.state.root())),
+            ("registry", format!("{}{exists}", shown(&settings.registry.registry_file()))),
+            ("configuration", settings.config_file.as_deref().map_or("none".to_owned(), shown)),
+            ("network", plain(&settings.network)),
             (
                 "identities",
                 if names.is_empty() {

@@ -12,7 +12,7 @@ use tibet_registry::Permission;
 use super::Context;
 use super::context::short;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, bold, in_zone_colour};
+use crate::output::{Exit, Outcome, bold, in_zone_colour, score};
 
 #[derive(Debug, Args)]
 pub(super) struct RegisterArgs {
@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, args: RegisterArgs) -> Result<Outcome, CliE
         "behind_nat": presence.behind_nat,
         "trust_score": standing.score,
         "zone": standing.zone.as_str(),
-        "registry": context.settings.registry.registry_file(),
+        "registry": context.settings.registry.registry_file().display().to_string(),
     });
     let done = if registered.changed { "registered" } else { "already registered, nothing changed:" };
     let or_none = |list: String| if list.is_empty() { "none".to_owned() } else { list };
@@ -76,7 +76,7 @@ pub(super) fn run(context: &Context, args: RegisterArgs) -> Result<Outcome, CliE
                 registered.version.generation, registered.version.seq, registered.expires_at
             ),
         ),
-        ("trust", format!("{} {zone}", standing.score)),
+        ("trust", format!("{} {zone}", score(standing.score))),
     ]))
 }
 

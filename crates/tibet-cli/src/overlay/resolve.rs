@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Context;
 use super::context::short;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, bold, in_zone_colour, mark};
+use crate::output::{Exit, Outcome, bold, in_zone_colour, mark, score};
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
@@ -66,6 +66,6 @@ pub(super) fn run(context: &Context, args: &ResolveArgs) -> Result<Outcome, CliE
                 record.expires_at()
             ),
         ),
-        ("trust", format!("{:.4} {zone}", route.trust_score)),
+        ("trust", format!("{} {zone}", score(route.trust_score))),
     ]))
 }

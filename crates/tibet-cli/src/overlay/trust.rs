@@ -8,7 +8,7 @@ use tibet_registry::{Fira, Standing};
 use super::Context;
 use super::context::parse_name;
 use crate::error::CliError;
-use crate::output::{Outcome, bold, in_zone_colour};
+use crate::output::{Outcome, bold, in_zone_colour, score};
 
 #[derive(Debug, Args)]
 pub(super) struct TrustArgs {
@@ -68,7 +68,7 @@ fn lines(standing: &Standing, fira: &Fira) -> Vec<(&'static str, String)> {
         ""
     };
     vec![
-        ("trust", format!("{:.4} {zone} ({}{disputed})", standing.score, standing.source.as_str())),
+        ("trust", format!("{} {zone} ({}{disputed})", score(standing.score), standing.source.as_str())),
         ("frequency", format!("{:.4}  {} counted events", fira.frequency, history.interactions)),
         (
             "integrity",

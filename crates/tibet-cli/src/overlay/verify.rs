@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use super::context::short;
+use super::context::{parse_name, short};
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, in_zone_colour, mark, plain};
+use crate::output::{Exit, Outcome, in_zone_colour, mark, plain, score};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -15,7 +15,8 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Outcome, CliError> {
-    let proof = context.overlay_with_identities()?.verify(&args.name)?;
+    let name = parse_name(&args.name)?;
+    let proof = context.overlay_with(&name)?.verify(name.as_str())?;
     let registered_at = proof.registered_at.map(|time| time.to_string());
     let data = json!({
         "name": proof.did.as_str(),
@@ -36,7 +37,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Outcome, CliEr
     }
     let zone = in_zone_colour(proof.standing.zone, proof.standing.zone);
     outcome = outcome.pairs(&[
-        ("trust", format!("{:.4} {zone} ({})", proof.trust_score, proof.standing.source.as_str())),
+        ("trust", format!("{} {zone} ({})", score(proof.trust_score), proof.standing.source.as_str())),
         ("fingerprint", proof.fingerprint.map_or("unknown".to_owned(), |fingerprint| short(&fingerprint))),
         ("bound since", registered_at.unwrap_or_else(|| "never".to_owned())),
     ]);

@@ -11,7 +11,7 @@ use tibet_registry::Refusal;
 use super::Context;
 use super::context::parse_name;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, in_zone_colour};
+use crate::output::{Exit, Outcome, in_zone_colour, score};
 
 #[derive(Debug, Args)]
 pub(super) struct VouchArgs {
@@ -40,6 +40,9 @@ pub(super) fn run(context: &Context, args: &VouchArgs) -> Result<Outcome, CliErr
     }
     let reason: Remark = args.reason.parse().map_err(|error| usage(format!("--reason: {error}")))?;
     let device = context.own_device()?;
+    if device.identity().name == subject {
+        return Err(usage("a device cannot vouch for itself; --identity chooses who vouches".to_owned()));
+    }
     let mut overlay = context.existing_overlay()?;
     let now = system::now();
     let known = overlay.registry().peek(&subject, now)?.ok_or_else(|| Refusal::Unknown(subject.clone()))?;
@@ -60,8 +63,8 @@ pub(super) fn run(context: &Context, args: &VouchArgs) -> Result<Outcome, CliErr
     Ok(Outcome::new("tibet.overlay.vouch", data)
         .line(format_args!("{voucher} vouches for {subject} until {}", vouch.claims().expires_at))
         .line(format_args!(
-            "  {subject} now stands at {:.4} {zone} ({})",
-            standing.score,
+            "  {subject} now stands at {} {zone} ({})",
+            score(standing.score),
             standing.source.as_str()
         )))
 }

@@ -1,0 +1,137 @@
+//! Where settings come from: flag before environment before file before default.
+
+mod common;
+
+use common::{Home, finish, text};
+
+fn state_dir(home: &Home, environment: &[(&str, &str)], args: &[&str]) -> String {
+    let ran = finish(home.command().envs(environment.iter().copied()).args(args).args(["info", "--json"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let info: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    info["state_dir"].as_str().expect("text").to_owned()
+}
+
+#[test]
+fn flag_before_environment_before_file_before_default() {
+    let home = Home::new();
+    let default = home.state();
+    assert_eq!(state_dir(&home, &[], &[]), text(&default));
+    assert_eq!(state_dir(&home, &[("XDG_STATE_HOME", "/xdg")], &[]), "/xdg/tibet");
+    assert_eq!(
+        state_dir(&home, &[("XDG_STATE_HOME", "relative")], &[]),
+        text(&default),
+        "as the specification has it"
+    );
+    let file = home.write("my.toml", "state_dir = \"/from/file\"\n");
+    assert_eq!(state_dir(&home, &[], &["--config", &file]), "/from/file");
+    assert_eq!(state_dir(&home, &[("TIBET_CONFIG", &file)], &[]), "/from/file");
+    let environment = [
+        ("TIBET_STATE_DIR", "/from/environment"),
+        ("TIBET_CONFIG", file.as_str()),
+        ("XDG_STATE_HOME", "/xdg"),
+    ];
+    assert_eq!(state_dir(&home, &environment, &[]), "/from/environment");
+    assert_eq!(state_dir(&home, &environment, &["--state-dir", "/from/flag"]), "/from/flag");
+}
+
+#[test]
+fn the_usual_files_are_found() {
+    let home = Home::new();
+    home.write(".config/tibet/overlay.toml", "state_dir = \"/from/home\"\n");
+    assert_eq!(state_dir(&home, &[], &[]), "/from/home");
+    home.write("xdg/tibet/overlay.toml", "state_dir = \"/from/xdg\"\n");
+    let xdg = home.path("xdg");
+    assert_eq!(state_dir(&home, &[("XDG_CONFIG_HOME", text(&xdg))], &[]), "/from/xdg");
+    let other = home.write("other.toml", "");
+    assert_eq!(
+        state_dir(&home, &[], &["--config", &other]),
+        text(&home.state()),
+        "a file that is named is the only one"
+    );
+}
+
+#[test]
+fn every_key_works_and_the_network_changes_the_address() {
+    let home = Home::new();
+    let secret = home.write("passphrase", "x\n");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+    let paths = (home.path("state"), home.path("registry"));
+    let keys = format!(
+        "state_dir = {:?}\nregistry = {:?}\nidentity = \"jis:b\"\npassphrase_file = {secret:?}\n",
+        text(&paths.0),
+        text(&paths.1)
+    );
+    let file = home.write("my.toml", &keys);
+    home.ok(&format!("--config {file} id new jis:a"));
+    home.ok(&format!("--config {file} id new jis:b"));
+    let shown = home.json(&format!("--config {file} id show"), 0);
+    assert_eq!(shown["name"], "jis:b");
+    home.ok(&format!("--config {file} register"));
+    assert!(paths.1.join("registry/registry.db").exists() && !paths.0.join("registry").exists());
+    assert_eq!(home.json(&format!("--config {file} id show --identity jis:a"), 0)["name"], "jis:a");
+
+    let tibet = home.write("tibet.toml", format!("{keys}network = \"tibet\"\n"));
+    assert_eq!(
+        home.json(&format!("--config {tibet} id show"), 0)["overlay_address"],
+        shown["overlay_address"],
+        "the default"
+    );
+    let other = home.write("other.toml", format!("{keys}network = \"other\"\n"));
+    assert_ne!(
+        home.json(&format!("--config {other} id show"), 0)["overlay_address"],
+        shown["overlay_address"]
+    );
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_the_line() {
+    let home = Home::new();
+    let cases = [
+        (
+            "statedir = \"/x\"\n",
+            "line 1: unknown field `statedir`, expected one of `state_dir`, `registry`, `identity`, `passphrase_file`, `network`",
+        ),
+        ("# a comment\n\nnetwork = 7\n", "line 3: invalid type: integer `7`, expected a string"),
+    ];
+    for (contents, told) in cases {
+        let file = home.write("my.toml", contents);
+        assert_eq!(
+            home.run(&format!("--config {file} info")).refusal(),
+            (Some(78), format!("error: {file}: {told}\n").as_str())
+        );
+    }
+    for contents in [&b"state_dir = \n"[..], b"[", b"\xff\xfe", b"state_dir = \"a\"\nstate_dir = \"b\"\n"] {
+        let file = home.write("my.toml", contents);
+        let ran = home.run(&format!("--config {file} info"));
+        assert_eq!(ran.code, Some(78), "{ran:?}");
+        assert!(
+            ran.err.starts_with(&format!("error: {file}: ")) && ran.err.matches('\n').count() == 1,
+            "{}",
+            ran.err
+        );
+    }
+    assert_eq!(
+        home.run("--config nowhere.toml info").refusal(),
+        (Some(78), "error: nowhere.toml: No such file or directory (os error 2)\n")
+    );
+    home.write(".config/tibet/overlay.toml", "x = 1");
+    assert_eq!(home.run("info").code, Some(78), "the usual file is not skipped over when it is wrong");
+}
+
+#[test]
+fn without_a_home_it_says_what_to_give() {
+    let home = Home::new();
+    let ran = finish(home.command().env_remove("HOME").arg("info"));
+    assert_eq!(
+        ran.refusal(),
+        (Some(78), "error: neither HOME nor XDG_STATE_HOME is set\n  try: --state-dir DIR\n")
+    );
+    assert_eq!(finish(home.command().env_remove("HOME").args(["info", "--state-dir", "x"])).code, Some(0));
+}
+
+#[test]
+fn flags_may_stand_before_or_after_the_subcommand() {
+    let home = Home::new();
+    home.ok("--state-dir D id new jis:a");
+    assert_eq!(home.json("id show --state-dir D", 0)["name"], home.json("--state-dir D id show", 0)["name"]);
+}

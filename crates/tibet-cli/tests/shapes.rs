@@ -1,0 +1,167 @@
+//! The members of every JSON object the command prints. Programs rely on them: one may be added, none renamed or removed.
+
+mod common;
+
+use common::{Home, members};
+use serde_json::Value;
+
+fn check(value: &Value, schema: &str, expected: &str) {
+    assert_eq!(value["schema"], schema);
+    assert_eq!(value["version"], 1, "{schema}");
+    let mut expected: std::collections::BTreeSet<String> =
+        expected.split_whitespace().map(str::to_owned).collect();
+    expected.extend(["schema".to_owned(), "version".to_owned()]);
+    assert_eq!(members(value), expected, "{schema}");
+}
+
+const IDENTITY: &str = "name did fingerprint overlay_address public_key generation status
+    files files.identity_key files.next_key files.next_key_is_offline";
+const RESOLVED: &str =
+    "name resolved endpoint endpoints behind_nat capabilities fingerprint overlay_address public_key
+    generation seq expires_at stale trust_score zone source reason record";
+const VERIFIED: &str = "name verified trust_score zone fingerprint bound_since path reason proof";
+const TRUST: &str =
+    "name trust_score zone source disputed fira fira.score fira.frequency fira.integrity fira.recency
+    fira.anomaly fira.interactions fira.verify_pass fira.verify_fail fira.anomalies";
+
+#[test]
+fn demo_and_info() {
+    let home = Home::new();
+    check(
+        &home.json("demo", 0),
+        "tibet.overlay.demo",
+        "holds steps steps[].title steps[].holds steps[].details devices devices[].name devices[].fingerprint
+         devices[].overlay_address devices[].endpoint devices[].generation devices[].active devices[].trust_score devices[].zone",
+    );
+    check(
+        &home.json("info", 0),
+        "tibet.overlay.info",
+        "program_version state_dir registry_file registry_exists config_file network identities",
+    );
+}
+
+#[test]
+fn identities() {
+    let home = Home::new();
+    check(&home.json("id new jis:home:hub", 0), "tibet.overlay.id.new", IDENTITY);
+    check(&home.json("id show", 0), "tibet.overlay.id", IDENTITY);
+    check(&home.json("id export --format pem", 0), "tibet.overlay.id.export", "pem");
+    check(&home.json("id export --format bundle", 0), "tibet.overlay.id.export", "events record");
+    let did = home.json("id export --format did", 0);
+    assert_eq!(did["schema"], "tibet.overlay.id.export");
+    assert!(did["did_document"]["verificationMethod"].is_array(), "{did}");
+    check(&home.json("id rotate", 0), "tibet.overlay.id.rotate", IDENTITY);
+    check(&home.json("id revoke", 0), "tibet.overlay.id.revoke", IDENTITY);
+}
+
+#[test]
+fn the_registry() {
+    let home = Home::new();
+    home.ok("id new jis:home:hub");
+    check(
+        &home.json("register --capability mqtt --endpoint 203.0.113.1:1", 0),
+        "tibet.overlay.register",
+        "name changed fingerprint overlay_address generation seq expires_at endpoints capabilities behind_nat trust_score zone
+         registry",
+    );
+    check(&home.json("verify jis:home:hub", 0), "tibet.overlay.verify", VERIFIED);
+    check(&home.json("verify jis:nobody", 1), "tibet.overlay.verify", VERIFIED);
+    check(&home.json("resolve jis:home:hub", 0), "tibet.overlay.resolve", RESOLVED);
+    check(&home.json("resolve jis:nobody", 1), "tibet.overlay.resolve", RESOLVED);
+    check(
+        &home.json("find mqtt", 0),
+        "tibet.overlay.find",
+        "capability total devices devices[].name devices[].endpoint devices[].trust_score devices[].zone",
+    );
+    check(&home.json("find nothing", 1), "tibet.overlay.find", "capability total devices");
+    check(
+        &home.json("status", 0),
+        "tibet.overlay.status",
+        "registry total_devices behind_nat_percent average_trust zones zones.groen zones.geel zones.rood revoked capabilities
+         tokens devices devices[].name devices[].endpoint devices[].behind_nat devices[].trust_score devices[].zone
+         devices[].stale",
+    );
+    check(&home.json("trust jis:home:hub", 0), "tibet.overlay.trust", TRUST);
+    check(&home.json("trust jis:home:hub 0.8", 0), "tibet.overlay.trust", TRUST);
+    home.ok("--state-dir S id new jis:sensor");
+    home.ok(&format!("--state-dir S --registry {} register", common::text(&home.state())));
+    check(
+        &home.json("vouch jis:sensor", 0),
+        "tibet.overlay.vouch",
+        "voucher subject factor expires_at trust_score zone source",
+    );
+}
+
+#[test]
+fn the_audit_log() {
+    let home = Home::with_hub();
+    let listed = home.json("audit list", 0);
+    assert_eq!(
+        (listed["schema"].as_str(), listed["version"].as_u64()),
+        (Some("tibet.overlay.audit.list"), Some(1))
+    );
+    let token: Vec<&str> =
+        listed["tokens"][0].as_object().expect("a token").keys().map(String::as_str).collect();
+    let mut expected = [
+        "token_id",
+        "action",
+        "timestamp",
+        "actor",
+        "erin",
+        "eraan",
+        "eromheen",
+        "erachter",
+        "parent_id",
+        "state",
+        "content_hash",
+        "signature",
+    ];
+    expected.sort_unstable();
+    assert_eq!(token, expected);
+    check(&home.json("audit export -o log.jsonl", 0), "tibet.overlay.audit.export", "tokens file head key");
+    check(
+        &home.json("audit verify", 0),
+        "tibet.overlay.audit.verify",
+        "intact tokens head key total_findings findings identities identity_problems",
+    );
+    check(
+        &home.json("audit verify log.jsonl", 0),
+        "tibet.overlay.audit.verify",
+        "intact tokens head key total_findings findings",
+    );
+    let log = std::fs::read_to_string(home.path("log.jsonl")).expect("read").replace("Overlay", "overlay");
+    home.write("altered.jsonl", log);
+    check(
+        &home.json("audit verify altered.jsonl", 1),
+        "tibet.overlay.audit.verify",
+        "intact tokens head key total_findings findings findings[].index findings[].token_id findings[].problem",
+    );
+}
+
+#[test]
+fn errors() {
+    let home = Home::new();
+    let ran = home.run("--json id show");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "errors go to standard error");
+    let error: Value = serde_json::from_str(&ran.err).expect("one JSON object");
+    check(&error, "tibet.error", "error error.code error.message error.hint");
+    assert_eq!(error["error"]["code"], 1);
+}
+
+#[test]
+fn times_and_identifiers_have_one_spelling() {
+    let home = Home::with_hub();
+    let resolved = home.json("resolve jis:home:hub", 0);
+    let text =
+        |member: &str| resolved[member].as_str().unwrap_or_else(|| panic!("{member}: {resolved}")).to_owned();
+    let expires = text("expires_at");
+    assert!(
+        expires.ends_with('Z') && expires.len() == "2026-11-22T22:26:12.625Z".len(),
+        "RFC 3339 in UTC: {expires}"
+    );
+    assert!(text("fingerprint").len() == 64 && text("fingerprint").bytes().all(|b| b.is_ascii_hexdigit()));
+    assert!(text("public_key").starts_with("z6Mk"));
+    assert!(
+        text("overlay_address").parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_unique_local())
+    );
+}
