@@ -51,6 +51,10 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::NotCanonical`] or [`KeyError::Weak`].
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        recent::get_or_check(bytes, Self::check)
+    }
+
+    fn check(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         if !is_canonical_y(bytes) {
             return Err(KeyError::NotCanonical);
         }
@@ -90,6 +94,34 @@ impl PublicKey {
 /// small order, which are refused as weak.
 fn is_canonical_y(bytes: &[u8; 32]) -> bool {
     !(bytes[31] & 0x7f == 0x7f && bytes[1..31].iter().all(|&b| b == 0xff) && bytes[0] >= 0xed)
+}
+
+/// Keys that passed their check a moment ago. One request names the same key in several signed objects, and taking the root that
+/// makes a point of 32 bytes costs a tenth of a verification each time. Public keys only; what the check says does not change.
+mod recent {
+    use std::cell::RefCell;
+
+    use super::{KeyError, PublicKey};
+
+    /// Keys remembered by each thread, about 3 KiB.
+    const SLOTS: usize = 16;
+
+    thread_local! {
+        static SEEN: RefCell<[Option<PublicKey>; SLOTS]> = const { RefCell::new([None; SLOTS]) };
+    }
+
+    pub(super) fn get_or_check(
+        bytes: &[u8; 32],
+        check: impl FnOnce(&[u8; 32]) -> Result<PublicKey, KeyError>,
+    ) -> Result<PublicKey, KeyError> {
+        let slot = usize::from(bytes[0]) % SLOTS;
+        if let Some(known) = SEEN.with_borrow(|seen| seen[slot]).filter(|known| known.as_bytes() == bytes) {
+            return Ok(known);
+        }
+        let key = check(bytes)?;
+        SEEN.with_borrow_mut(|seen| seen[slot] = Some(key));
+        Ok(key)
+    }
 }
 
 impl PartialEq for PublicKey {
