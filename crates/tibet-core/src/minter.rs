@@ -104,7 +104,7 @@ impl Minter {
         let mut token = Token {
             token_id: time::token_id(now, random),
             action: draft.action,
-            timestamp: if self.naive_timestamps { time::naive_text(now) } else { now.to_string() },
+            timestamp: if self.naive_timestamps { time::naive_text(now) } else { time::text(now) },
             actor: draft.actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| self.actor.clone()),
             erin: draft.erin,
             eraan,

@@ -19,6 +19,7 @@
 //! names, which keeps their two indexes to a few bytes per token: writing is the hot path. There is no index over time (tokens come
 //! in the order of time, so recent ones are near the end) and none over parents.
 
+use rusqlite::ffi::{SQLITE_CONSTRAINT_NOTNULL, SQLITE_CONSTRAINT_UNIQUE};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::minter::Head;
@@ -45,14 +46,14 @@ CREATE INDEX IF NOT EXISTS tibet_tokens_action ON tibet_tokens (action);
 CREATE INDEX IF NOT EXISTS tibet_tokens_actor ON tibet_tokens (actor);
 ";
 
-/// Gives the next index in the same statement. Not `INSERT … SELECT`: reading the table it writes costs SQLite a temporary
-/// copy of the row, ten times the rest.
+/// Gives the next index and finds the names in the same statement. Not `INSERT … SELECT`: reading the table it writes costs SQLite a
+/// temporary copy of the row, ten times the rest. A name that is not there yet is a null, which the table refuses.
 const APPEND: &str = "
 INSERT INTO tibet_tokens (idx, token_id, action, actor, time, parent_id, line)
-VALUES ((SELECT coalesce(max(idx) + 1, 0) FROM tibet_tokens), ?1, ?2, ?3, ?4, ?5, ?6)";
+VALUES ((SELECT coalesce(max(idx) + 1, 0) FROM tibet_tokens), ?1, (SELECT id FROM tibet_names WHERE name = ?2),
+        (SELECT id FROM tibet_names WHERE name = ?3), ?4, ?5, ?6)";
 
-const FIND_NAME: &str = "SELECT id FROM tibet_names WHERE name = ?1";
-const ADD_NAME: &str = "INSERT INTO tibet_names (name) VALUES (?1) RETURNING id";
+const ADD_NAME: &str = "INSERT INTO tibet_names (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
 
 /// Creates the tables `tibet_tokens` and `tibet_names` with their indexes, where they do not exist.
 ///
@@ -70,14 +71,16 @@ pub fn create_tables(connection: &Connection) -> Result<(), StoreError> {
 /// transaction can go on.
 pub fn append(connection: &Connection, token: &Token) -> Result<u64, StoreError> {
     let line = line_to_keep(token)?;
-    let action = name_id(connection, &token.action)?;
-    let actor = name_id(connection, &token.actor)?;
     let time = time::instant(&token.timestamp);
-    let values = params![token.token_id, action, actor, time, token.parent_id, line];
+    let values = params![token.token_id, token.action, token.actor, time, token.parent_id, line];
     let mut statement = connection.prepare_cached(APPEND).map_err(database)?;
-    statement.execute(values).map_err(|error| {
-        let unique = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
-        if error.sqlite_error().is_some_and(|cause| cause.extended_code == unique) {
+    let mut kept = statement.execute(values);
+    if kept.as_ref().is_err_and(|error| is(error, SQLITE_CONSTRAINT_NOTNULL)) {
+        add_names(connection, token)?;
+        kept = statement.execute(values);
+    }
+    kept.map_err(|error| {
+        if is(&error, SQLITE_CONSTRAINT_UNIQUE) {
             StoreError::DuplicateId(token.token_id.clone())
         } else {
             database(error)
@@ -87,14 +90,18 @@ pub fn append(connection: &Connection, token: &Token) -> Result<u64, StoreError>
     unsigned(connection.last_insert_rowid())
 }
 
-/// The number that stands for `name`, a new one if need be.
-fn name_id(connection: &Connection, name: &str) -> Result<i64, StoreError> {
-    let mut find = connection.prepare_cached(FIND_NAME).map_err(database)?;
-    if let Some(id) = find.query_row([name], |row| row.get(0)).optional().map_err(database)? {
-        return Ok(id);
-    }
+/// Gives the names in `token` numbers, where they have none.
+fn add_names(connection: &Connection, token: &Token) -> Result<(), StoreError> {
     let mut add = connection.prepare_cached(ADD_NAME).map_err(database)?;
-    add.query_row([name], |row| row.get(0)).map_err(database)
+    for name in [&token.action, &token.actor] {
+        add.execute([name]).map_err(database)?;
+    }
+    Ok(())
+}
+
+/// Whether SQLite gave this extended code.
+fn is(error: &rusqlite::Error, code: i32) -> bool {
+    error.sqlite_error().is_some_and(|cause| cause.extended_code == code)
 }
 
 /// The number of tokens: the last index plus one.

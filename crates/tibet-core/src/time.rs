@@ -50,39 +50,76 @@ impl From<UnixTime> for Micros {
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+00:00", naive_text(*self))
+        f.write_str(&text(*self))
     }
+}
+
+/// The timestamp of a token.
+pub(crate) fn text(time: Micros) -> String {
+    let mut out = naive_text(time);
+    out.push_str("+00:00");
+    out
 }
 
 /// The timestamp as Python writes it, without the offset that says which time zone it is in.
 pub(crate) fn naive_text(time: Micros) -> String {
-    let t = time.civil();
-    let micros = time.0 % 1_000_000;
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{micros:06}",
-        t.year(),
-        t.month(),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second()
-    )
+    let Parts { date, time_of_day, micros } = Parts::of(time);
+    let [year, month, day] = date;
+    let [hour, minute, second] = time_of_day;
+    let mut out = String::with_capacity("2026-01-02T03:04:05.000001+00:00".len());
+    push_digits(&mut out, year, 4);
+    for (mark, number) in [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)] {
+        out.push(mark);
+        push_digits(&mut out, number, 2);
+    }
+    out.push('.');
+    push_digits(&mut out, micros, 6);
+    out
 }
 
 /// The time and the random part of an id: `tibet_` + `YYYYMMDDhhmmss` + six digits of microseconds + `_` + 8 hex digits.
 pub(crate) fn token_id(time: Micros, random: [u8; 4]) -> String {
-    let t = time.civil();
-    let micros = time.0 % 1_000_000;
-    format!(
-        "tibet_{:04}{:02}{:02}{:02}{:02}{:02}{micros:06}_{:08x}",
-        t.year(),
-        t.month(),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second(),
-        u32::from_be_bytes(random)
-    )
+    let Parts { date, time_of_day, micros } = Parts::of(time);
+    let [year, month, day] = date;
+    let mut out = String::with_capacity("tibet_20260102030405000001_00000001".len());
+    out.push_str("tibet_");
+    push_digits(&mut out, year, 4);
+    for number in [month, day].into_iter().chain(time_of_day) {
+        push_digits(&mut out, number, 2);
+    }
+    push_digits(&mut out, micros, 6);
+    out.push('_');
+    out.push_str(&jis::hex::encode(&random));
+    out
+}
+
+/// A time taken apart for its texts, which are written for every event: `format!` takes several times as long.
+struct Parts {
+    date: [u64; 3],
+    time_of_day: [u64; 3],
+    micros: u64,
+}
+
+impl Parts {
+    fn of(time: Micros) -> Self {
+        // None of these is negative: times begin in 1970.
+        let number = |n: i16| u64::from(n.unsigned_abs());
+        let t = time.civil();
+        Self {
+            date: [number(t.year()), number(t.month().into()), number(t.day().into())],
+            time_of_day: [number(t.hour().into()), number(t.minute().into()), number(t.second().into())],
+            micros: time.0 % 1_000_000,
+        }
+    }
+}
+
+/// Appends `number` in `width` digits.
+fn push_digits(out: &mut String, number: u64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = number / 10_u64.pow(place) % 10;
+        // One digit always is a character.
+        out.push(char::from_digit(u32::try_from(digit).unwrap_or(0), 10).unwrap_or('0'));
+    }
 }
 
 /// The instant a timestamp names, in microseconds since the epoch (negative before it).
