@@ -13,20 +13,51 @@
 //! | fresh and not seen, without storing anything | [`RestartBound::check`], [`ReplayCache::check`] |
 //! | signed by the key bound to the name, and for us | [`verify_ping`], [`VerifiedPing::check_audience`] |
 //! | stored as seen | [`ReplayCache::insert`] |
+//! | for somebody else: passed on | [`Relay::handle_ping`] |
+//! | where the sender is | [`PeerTable::handle_ping`] |
+//! | how far it is trusted | [`TrustTable::lookup`], [`VouchBook`] |
+//! | accept, wait, or silence | [`Airlock::evaluate`], [`PendingQueue`] |
+//! | the answer | [`Response::to`], [`sign_pong`], [`Response::encode`] |
+//!
+//! Beacons go to a [`BeaconBook`]; [`Topology`] groups devices for people. The parts are driven alike: `handle_…` puts something in and returns
+//! what follows from it, `poll_timeout` says when `handle_timeout` is due. None of them sends anything, and each table, queue and cache
+//! has a bound that a constant names and argues for, and counts what it turned away.
 
 pub mod canonical;
 pub mod timestamp;
 
+mod airlock;
+pub use airlock::{
+    Airlock, DEFAULT_PRIORITY, MAX_PENDING, MAX_PENDING_BYTES, MAX_PENDING_PER_SOURCE, MAX_RULES,
+    PENDING_LIFETIME, PendingPing, PendingQueue, PendingRefusal, Rule, RulePattern, RulePatternError,
+    Settled, Standing, Thresholds, TooManyRules, Verdict,
+};
+mod beacon;
+pub use beacon::{
+    BEACON_RATE, Beacon, BeaconBook, BeaconRule, BeaconVerdict, FRESH_FOR, MAX_BEACON_RULES, MAX_BEACONS,
+    MAX_UNBOUND_BEACONS, SeenBeacon, beacon_in, discover_payload,
+};
 mod codec;
 pub use codec::{EncodeError, MAX_DEPTH, MAX_MAP_MEMBERS, MAX_MEMBERS, MAX_TEXT};
 mod frame;
 pub use frame::{BodyTooLarge, Encoding, Frame, HEADER, Kind, MAGIC, MAX_BODY};
+mod glob;
+pub use glob::Glob;
 mod now;
 pub use now::Now;
 mod packet;
 pub use packet::{BROADCAST, DEFAULT_MAX_HOPS, Fresh, PING_SCHEME, Packet, PingClaim, Target};
+mod peers;
+pub use peers::{MAX_PEERS, PEER_CLEANUP, PEER_TIMEOUT, Peer, PeerTable, can_be_answered};
+mod rate;
+pub use rate::Rate;
 mod reject;
 pub use reject::Reject;
+mod relay;
+pub use relay::{
+    MAX_ANSWERS, MAX_FAN_OUT, MAX_HOPS, MAX_ORIGINS, MAX_SEEN, MAX_WAYS_BACK, ORIGIN_RATE, Relay,
+    RelayConfig, RelayDecision, RelayDrop, WAY_BACK_LIFETIME,
+};
 mod replay;
 pub use replay::{
     MAX_NONCES, MAX_NONCES_PER_SENDER, ReplayCache, ReplayRefusal, ReplayWindow, RestartBound, Sender,
@@ -39,5 +70,14 @@ pub use signing::{
     verify_ping, verify_pong,
 };
 pub use timestamp::Timestamp;
+mod topology;
+pub use topology::{MAX_HUBBIES, MAX_PODS, MAX_STATIONS, Pod, Role, Station, Topology, TopologyError};
+mod trust;
+pub use trust::{MAX_EXPLICIT, Trust, TrustError, TrustSource, TrustTable};
+mod vouching;
+pub use vouching::{
+    Binding, MAX_PER_SUBJECT, MAX_PER_VOUCHER, MAX_VOUCHES, MOST_BY_VOUCH, VouchBook, VouchId, VouchRefusal,
+    VouchStats,
+};
 mod words;
 pub use words::{Decision, PingType, Priority, RoutingMode};

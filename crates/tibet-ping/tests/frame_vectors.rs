@@ -11,17 +11,17 @@ use tibet_core::object;
 use tibet_ping::{EncodeError, Encoding, Frame, Kind, Packet, Reject, Response};
 
 enum Message {
-    Packet(Packet),
-    Response(Response),
+    Packet(Box<Packet>),
+    Response(Box<Response>),
 }
 
 fn read(datagram: &[u8]) -> Result<(Encoding, Message), Reject> {
     match Frame::read(datagram)? {
         Frame::Version1 { kind: Kind::Packet, encoding, body } => {
-            Ok((encoding, Message::Packet(Packet::decode(encoding, body)?)))
+            Ok((encoding, Message::Packet(Packet::decode(encoding, body)?.into())))
         }
         Frame::Version1 { kind: Kind::Response, encoding, body } => {
-            Ok((encoding, Message::Response(Response::decode(encoding, body)?)))
+            Ok((encoding, Message::Response(Response::decode(encoding, body)?.into())))
         }
         Frame::Version2 { .. } => panic!("no vector is of version 2"),
     }
@@ -105,7 +105,7 @@ fn the_largest_body_is_the_same() {
         assert_eq!(Some(frame.len()), usize::try_from(case.integer("frame_len")).ok(), "{name}");
         assert_eq!(jis::hex::encode(&Sha256::digest(&frame)), case.text("frame_sha256"), "{name}");
         let Ok((_, Message::Packet(read))) = read(&frame) else { panic!("{name} is not read back") };
-        assert_eq!(read, packet, "{name}");
+        assert_eq!(*read, packet, "{name}");
     }
 }
 
@@ -116,7 +116,7 @@ fn ready_made_shapes() {
     let shape = |name: &str| {
         let case: &Case = cases.iter().find(|case| case.text("name") == name).expect(name);
         let Ok((_, Message::Packet(packet))) = read(&bytes(case.text("frame_hex"))) else { panic!("{name}") };
-        packet
+        *packet
     };
     let fresh = common::fresh(7, common::NOON);
     let source = common::name("jis:home:sensor");
