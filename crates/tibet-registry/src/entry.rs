@@ -104,7 +104,7 @@ impl Entry {
             explicit_trust: fixed.explicit_trust,
             disputed: fixed.disputed,
             vouches: fixed.vouches,
-            last_token: fixed.last_token,
+            last_token: fixed.last_token.to_owned(),
         })
     }
 }
@@ -144,7 +144,6 @@ impl Route {
     pub(crate) fn decode(id: u64, bytes: Arc<[u8]>) -> Result<Self, Damaged> {
         let fixed = Fixed::read(&bytes)?;
         Ok(Self {
-            bytes,
             record: fixed.record,
             events: fixed.events,
             key: fixed.key,
@@ -159,6 +158,7 @@ impl Route {
             disputed: fixed.disputed,
             vouches: fixed.vouches,
             id,
+            bytes,
         })
     }
 
@@ -211,7 +211,7 @@ impl From<DecodeError> for Damaged {
 }
 
 /// The fixed part, and where the variable parts lie.
-struct Fixed {
+struct Fixed<'a> {
     status: IdentityStatus,
     disputed: bool,
     behind_nat: bool,
@@ -226,13 +226,13 @@ struct Fixed {
     vouches: u32,
     seq: u64,
     expires_at: UnixTime,
-    last_token: String,
+    last_token: &'a str,
     record: Range<usize>,
     events: Range<usize>,
 }
 
-impl Fixed {
-    fn read(bytes: &[u8]) -> Result<Self, Damaged> {
+impl<'a> Fixed<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Damaged> {
         let mut reader = Reader(bytes);
         let [LAYOUT, status, disputed, behind_nat] = reader.array()? else { return Err(Damaged) };
         let status = match status {
@@ -255,7 +255,7 @@ impl Fixed {
         let vouches = u32::from_be_bytes(reader.array()?);
         let seq = reader.integer()?;
         let expires_at = reader.time()?;
-        let last_token = std::str::from_utf8(reader.block()?).map_err(|_| Damaged)?.to_owned();
+        let last_token = std::str::from_utf8(reader.block()?).map_err(|_| Damaged)?;
         let mut block = || -> Result<Range<usize>, Damaged> {
             let length = reader.block()?.len();
             let end = bytes.len() - reader.0.len();

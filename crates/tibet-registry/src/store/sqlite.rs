@@ -259,6 +259,11 @@ fn stored_name(text: &str) -> Result<Name, StoreError> {
     text.parse().map_err(|_| StoreError::Damaged(format!("{text:?} stands where a name should")))
 }
 
+/// The name in a column, read in place.
+fn name_in(row: &Row<'_>, column: usize) -> Result<Name, StoreError> {
+    stored_name(row.get_ref(column)?.as_str().map_err(|_| StoreError::Damaged("a name is no text".into()))?)
+}
+
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -318,9 +323,7 @@ impl Store for SqliteStore {
             self.connection.prepare_cached("SELECT id, name, entry FROM registry_identities ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let name = stored_name(
-                row.get_ref(1)?.as_str().map_err(|_| StoreError::Damaged("a name is no text".into()))?,
-            )?;
+            let name = name_in(row, 1)?;
             let stored =
                 row.get_ref(2)?.as_blob().map_err(|_| StoreError::Damaged("an entry is no blob".into()))?;
             visit(unsigned(row.get(0)?), &name, without_checksum(&name, stored)?);
@@ -358,9 +361,13 @@ impl Store for SqliteStore {
                    WHERE c.capability = (SELECT id FROM registry_capability_names WHERE name = ?1) AND c.identity > ?2
                    ORDER BY c.identity LIMIT ?3";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
-        let rows = self.all(sql, params![capability.as_str(), signed(after), limit], read)?;
-        rows.into_iter().map(|(id, name)| Ok((unsigned(id), stored_name(&name)?))).collect()
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![capability.as_str(), signed(after), limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((unsigned(row.get(0)?), name_in(row, 1)?));
+        }
+        Ok(found)
     }
 
     fn claim(&mut self, name: &Name, entry: &[u8]) -> Result<Option<u64>, StoreError> {
