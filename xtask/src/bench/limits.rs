@@ -53,6 +53,9 @@ impl Signer {
 /// Bytes of a row that stands for a device.
 pub(crate) const DEVICE_ROW: [u8; 600] = [0x5a; 600];
 
+/// What such a row is changed to: SQLite writes nothing where nothing changes.
+const CHANGED_ROW: [u8; 600] = [0xa5; 600];
+
 /// Two plain tables in one file, written in transactions like ours.
 pub(crate) struct RawDatabase {
     connection: Connection,
@@ -99,7 +102,7 @@ impl RawDatabase {
 
     pub(crate) fn change_device(&self, name: &str) -> Outcome<()> {
         let sql = "UPDATE devices SET row = ?2 WHERE name = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![name, DEVICE_ROW])?;
+        self.connection.prepare_cached(sql)?.execute(params![name, CHANGED_ROW])?;
         Ok(())
     }
 

@@ -11,14 +11,31 @@ use super::registration::in_groups;
 use crate::Outcome;
 
 pub(crate) fn rows(bench: &Bench) -> Outcome<Vec<Row>> {
-    Ok(vec![
-        verify(bench, in_memory()?, "memory", 1)?,
-        verify(bench, on_disk(&bench.file()?)?, "SQLite, groups of 64", 64)?,
-        verify(bench, on_disk(&bench.file()?)?, "SQLite, groups of 1024", 1_024)?,
-    ])
+    let mut rows = Vec::new();
+    for limit in [Limit::Asked, Limit::WithToken] {
+        rows.push(verify(bench, in_memory()?, "memory", 1, limit)?);
+        rows.push(verify(bench, on_disk(&bench.file()?)?, "SQLite, groups of 64", 64, limit)?);
+        rows.push(verify(bench, on_disk(&bench.file()?)?, "SQLite, groups of 1024", 1_024, limit)?);
+    }
+    Ok(rows)
 }
 
-fn verify<S: Store>(bench: &Bench, mut registry: Registry<S>, place: &str, group: usize) -> Outcome<Row> {
+/// Against what a verification is measured.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// The device's signature, made and checked.
+    Asked,
+    /// And that of the token that tells of it.
+    WithToken,
+}
+
+fn verify<S: Store>(
+    bench: &Bench,
+    mut registry: Registry<S>,
+    place: &str,
+    group: usize,
+    limit: Limit,
+) -> Outcome<Row> {
     let count = bench.scale.operations;
     let devices = &bench.fleet.devices;
     in_groups(&mut registry, devices, 1_024, |registry, device| {
@@ -27,7 +44,11 @@ fn verify<S: Store>(bench: &Bench, mut registry: Registry<S>, place: &str, group
     })?;
     let signers: Vec<_> =
         devices.iter().map(|device| Signer::new(&device.key.to_seed())).collect::<Result<_, _>>()?;
-    Title::new(format!("verification, {place}"), "1 sign + 1 strict verify").peer("verify").measure(
+    let (suffix, limit_is) = match limit {
+        Limit::Asked => ("", "1 sign + 1 strict verify"),
+        Limit::WithToken => (", with its token's signature", "2 signs + 1 strict verify"),
+    };
+    Title::new(format!("verification, {place}{suffix}"), limit_is).peer("verify").measure(
         bench.scale.rounds,
         |round| {
             let part = round * count..(round + 1) * count;
@@ -41,6 +62,9 @@ fn verify<S: Store>(bench: &Bench, mut registry: Registry<S>, place: &str, group
             cost(count, || {
                 parsed.iter().zip(&signers[part]).try_for_each(|((key, bytes), signer)| {
                     signer.sign(&bytes.message);
+                    if let Limit::WithToken = limit {
+                        signer.sign(&bytes.message);
+                    }
                     bytes.verify(key)
                 })
             })
