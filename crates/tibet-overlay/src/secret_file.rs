@@ -148,7 +148,11 @@ pub fn create_directory(path: &Path) -> Result<(), SecretFileError> {
 
 /// Waits until no other program holds this directory's lock, and holds it until the file returned is dropped.
 pub(crate) fn lock_directory(path: &Path) -> Result<File, SecretFileError> {
-    let directory = File::open(path).map_err(SecretFileError::io(path))?;
+    // DIRECTORY: a pipe in its place would make us wait.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|error| SecretFileError::io(path)(error.into()))?;
     directory.lock().map_err(SecretFileError::io(path))?;
     Ok(directory)
 }

@@ -130,6 +130,14 @@ fn links_pipes_and_directories_are_not_followed_opened_or_waited_for() {
 }
 
 #[test]
+fn a_pipe_for_a_directory_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("dir");
+    mkfifo(&dir.path().join("device"));
+    let files = DeviceFiles::new(dir.path().join("device"), None);
+    assert!(matches!(files.open(), Err(DeviceError::File(SecretFileError::Io { .. }))));
+}
+
+#[test]
 fn a_file_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root can give a file to another user");
