@@ -106,8 +106,9 @@ impl Tally {
     pub(crate) fn count(&mut self, what: Counted, subject: &str, now: UnixTime) -> bool {
         let paused = self.is_paused(now);
         let window = self.windows[what as usize].get_or_insert_with(|| Window::new(now));
-        let is_new = !window.counts.contains_key(subject);
-        if is_new && window.at_once < MAX_AT_ONCE && !paused {
+        // When no more is written at once, as whenever look-ups are many, the subject is looked up once, not twice.
+        let may_write = window.at_once < MAX_AT_ONCE && !paused;
+        if may_write && !window.counts.contains_key(subject) {
             window.at_once += 1;
             window.add(subject, 0);
             return true;
