@@ -17,8 +17,7 @@ use crate::Outcome;
 const BATCH: usize = 1_024;
 /// Names in a page of a search.
 const PAGE: usize = 100;
-/// Names that are looked up in turn. They stay below the number of subjects that the registry counts at a time, so that a round measures
-/// look-ups and not the sums that are written once a minute.
+/// Names that are looked up in turn, from all over the registry.
 const ASKED_FOR: usize = 4_000;
 
 pub(crate) fn rows(bench: &Bench) -> Outcome<Vec<Row>> {
@@ -52,7 +51,6 @@ fn register<S: Store>(registry: &mut Registry<S>, devices: &[Device]) -> Outcome
     Ok(())
 }
 
-/// Names from all over the registry.
 fn asked_for(names: &[Name]) -> Vec<&Name> {
     names.iter().step_by(names.len().div_ceil(ASKED_FOR)).collect()
 }
