@@ -19,9 +19,8 @@ use tibet_core::json::{Object, Value};
 use tibet_core::object;
 
 use crate::codec::is_short_text;
+use crate::response::MAX_CAPABILITIES;
 
-/// Most capabilities in a beacon (SECURITY R18).
-const MAX_CAPABILITIES: usize = 32;
 /// Longest name of a pod, in bytes.
 const MAX_POD: usize = 64;
 

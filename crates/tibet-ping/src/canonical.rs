@@ -7,7 +7,7 @@ use tibet_core::object;
 use crate::packet::Packet;
 
 /// The text that a signature of the Python packages would cover, if they made any: eight members as one JSON object, names sorted at
-/// every level, no blanks, ASCII only. Ours cover more, see [`signing`](crate::signing).
+/// every level, no blanks, ASCII only. Ours cover more, see [`sign_ping`](crate::sign_ping).
 #[must_use]
 pub fn canonical_text(packet: &Packet) -> String {
     let signed = object! {

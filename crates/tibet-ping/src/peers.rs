@@ -56,15 +56,15 @@ impl PeerTable {
         };
         let name = ping.source();
         if !direct || !can_be_answered(from) {
-            return self.peers.get(&name).copied();
+            return self.peers.get(name).copied();
         }
-        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&name) {
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(name) {
             self.refused += 1;
             return None;
         }
         let mono = now.mono;
         let new = Peer { endpoint: from, first_seen: mono, last_seen: mono, packets: 0 };
-        let peer = self.peers.entry(name).or_insert(new);
+        let peer = self.peers.entry(name.clone()).or_insert(new);
         peer.endpoint = from;
         peer.last_seen = peer.last_seen.max(mono);
         peer.packets = peer.packets.saturating_add(1);

@@ -198,12 +198,12 @@ impl Relay {
         now: Now,
     ) -> Result<RelayDecision, RelayDrop> {
         let packet = ping.packet();
-        let target = match packet.target() {
-            Ok(Target::Name(target)) if packet.routing_mode == RoutingMode::Mesh => target,
+        let target = match ping.target() {
+            Target::Name(target) if packet.routing_mode == RoutingMode::Mesh => target,
             _ => return Err(RelayDrop::NotMesh),
         };
         let origin = ping.source();
-        if origin == self.own {
+        if *origin == self.own {
             return Err(RelayDrop::Own);
         }
         if self.seen.contains(&ping.hash()) {
@@ -214,14 +214,14 @@ impl Relay {
         if packet.hop_count >= limit {
             return Err(RelayDrop::HopLimit);
         }
-        let to = next_hops(ping, &target, &origin, from, peers, now);
+        let to = next_hops(ping, target, from, peers, now);
         if to.is_empty() {
             return Err(RelayDrop::NoWay);
         }
         if self.seen.len() >= self.config.max_seen.min(MAX_SEEN) {
             return Err(RelayDrop::Full);
         }
-        if !self.rates.take(origin, now.mono) {
+        if !self.rates.take(origin.clone(), now.mono) {
             return Err(RelayDrop::Rate);
         }
         self.ways_back.remember(&packet.packet_id, from, &to, now.mono)?;
@@ -247,7 +247,6 @@ impl Relay {
 fn next_hops(
     ping: &VerifiedPing<'_>,
     target: &Name,
-    origin: &Name,
     from: SocketAddr,
     peers: &PeerTable,
     now: Now,
@@ -258,7 +257,9 @@ fn next_hops(
     }
     let candidates: BTreeSet<SocketAddr> = peers
         .alive(now)
-        .filter(|(name, peer)| *name != origin && peer.endpoint != from && can_be_answered(peer.endpoint))
+        .filter(|(name, peer)| {
+            *name != ping.source() && peer.endpoint != from && can_be_answered(peer.endpoint)
+        })
         .map(|(_, peer)| peer.endpoint)
         .collect();
     // The packet's hash says where in the list to begin: all peers get their share, and every copy of a packet the same choice.

@@ -16,7 +16,7 @@ use crate::words::Decision;
 
 /// The value of `sig_scheme` in a response signed as `docs/spec/ping.md` says.
 pub const PONG_SCHEME: &str = "jis-pong:v1";
-/// Most capabilities in a response (SECURITY R18).
+/// Most capabilities in a response, a beacon or a pod (SECURITY R18).
 pub const MAX_CAPABILITIES: usize = 32;
 
 const REQUIRED: [&str; 4] = ["response_id", "in_response_to", "responder_did", "decision"];

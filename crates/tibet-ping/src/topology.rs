@@ -5,6 +5,8 @@ use std::fmt;
 
 use jis::{Capability, Name};
 
+use crate::response::MAX_CAPABILITIES;
+
 /// Pods there can be.
 pub const MAX_PODS: usize = 1024;
 /// Stations there can be.
@@ -23,7 +25,7 @@ pub struct Pod {
     pub hub: Name,
     /// The others, in the order they joined.
     pub hubbies: Vec<Name>,
-    /// What the pod offers.
+    /// What the pod offers, at most [`MAX_CAPABILITIES`].
     pub capabilities: BTreeSet<Capability>,
     /// The station it belongs to, which may not exist yet.
     pub station_id: Option<String>,
@@ -80,7 +82,7 @@ pub enum TopologyError {
     /// A pod or station has this id already.
     #[error("this id is taken")]
     Taken,
-    /// [`MAX_PODS`], [`MAX_STATIONS`] or [`MAX_HUBBIES`].
+    /// [`MAX_PODS`], [`MAX_STATIONS`], [`MAX_HUBBIES`], or too many capabilities.
     #[error("no room for more")]
     Full,
 }
@@ -136,7 +138,7 @@ impl Topology {
         if self.pods.contains_key(id) {
             return Err(TopologyError::Taken);
         }
-        if self.pods.len() >= MAX_PODS {
+        if self.pods.len() >= MAX_PODS || capabilities.len() > MAX_CAPABILITIES {
             return Err(TopologyError::Full);
         }
         if let Some(station) = station_id.and_then(|station| self.stations.get_mut(station)) {

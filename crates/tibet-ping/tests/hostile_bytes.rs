@@ -420,10 +420,7 @@ fn wrong_types_are_refused() {
 fn what_would_be_refused_is_not_written() {
     let write = |packet: Packet| packet.encode(Encoding::Json).err();
     let long = "x".repeat(1025);
-    assert_eq!(
-        write(Packet { intent: long.clone(), ..common::packet(1) }),
-        Some(EncodeError::Member("intent"))
-    );
+    assert_eq!(write(Packet { intent: long, ..common::packet(1) }), Some(EncodeError::Member("intent")));
     assert_eq!(
         write(Packet { purpose: "a\nb".into(), ..common::packet(1) }),
         Some(EncodeError::Member("purpose"))

@@ -29,7 +29,7 @@ fn through(packet: &Packet, encoding: Encoding) -> Packet {
 fn an_honest_packet_is_believed() {
     let packet = signed(1);
     let verified = verify_ping(&packet, &sensor()).expect("verified");
-    assert_eq!(verified.source(), name("jis:home:sensor"));
+    assert_eq!(verified.source(), &name("jis:home:sensor"));
     assert_eq!(verified.claim().public_key, sensor());
     assert_eq!(verified.timestamp().as_micros(), 1_767_323_045_000_000);
     assert_eq!(verified.hash(), request_hash(&packet));
@@ -185,8 +185,10 @@ fn row_35_packets_for_somebody_else() {
     assert!(keyed.claim.is_none());
 }
 
+type Change<T> = fn(&mut T);
+
 /// One change for every member that is signed.
-fn changes() -> Vec<(&'static str, fn(&mut Packet))> {
+fn changes() -> Vec<(&'static str, Change<Packet>)> {
     fn claim(packet: &mut Packet) -> &mut tibet_ping::PingClaim {
         packet.claim.as_mut().expect("claim")
     }
@@ -299,7 +301,7 @@ fn all_of_a_response_is_signed() {
     let (hub, hub_key) = (name("jis:home:hub"), key(1).public_key());
     let asked = signed(1);
     let good = answer(&asked);
-    let changes: Vec<(&str, fn(&mut Response))> = vec![
+    let changes: Vec<(&str, Change<Response>)> = vec![
         ("response_id", |r| r.response_id.push('x')),
         ("in_response_to", |r| r.in_response_to.push('x')),
         ("decision", |r| r.decision = Decision::Pending),
@@ -375,7 +377,7 @@ proptest! {
         let as_msgpack = through(&relayed, Encoding::Msgpack);
         prop_assert_eq!(verify_ping(&as_msgpack, &sensor()).expect("verified").hash(), hash);
         let back = through(&as_msgpack, Encoding::Json);
-        prop_assert_eq!(back.signature.clone(), packet.signature.clone());
+        prop_assert_eq!(&back.signature, &packet.signature);
         prop_assert_eq!(verify_ping(&back, &sensor()).expect("verified").hash(), hash);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jis::message_hash;
 
-use crate::relay::RelayDrop;
+use crate::relay::{MAX_FAN_OUT, RelayDrop};
 
 /// How long a way back is kept: the life of a packet.
 pub const WAY_BACK_LIFETIME: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl WaysBack {
             return Err(RelayDrop::Full);
         }
         let until = now.saturating_add(WAY_BACK_LIFETIME);
-        let sent_to = sent_to.to_vec();
+        let sent_to = sent_to.iter().take(MAX_FAN_OUT).copied().collect();
         self.ways.insert(key, WayBack { previous_hop, sent_to, answers_left: MAX_ANSWERS, until });
         self.order.push_back((until, key));
         Ok(())

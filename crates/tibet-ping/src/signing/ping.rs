@@ -12,9 +12,11 @@ use crate::timestamp::Timestamp;
 const NO_KEY: [u8; 32] = [0; 32];
 
 /// A packet whose signature verified under the key its source's name is bound to. There is no other way to make one.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedPing<'a> {
     packet: &'a Packet,
+    source: Name,
+    target: Target,
     claim: PingClaim,
     timestamp: Timestamp,
     hash: [u8; 32],
@@ -29,8 +31,14 @@ impl<'a> VerifiedPing<'a> {
 
     /// Who signed it.
     #[must_use]
-    pub fn source(&self) -> Name {
-        self.packet.source().expect("verification has parsed the name")
+    pub fn source(&self) -> &Name {
+        &self.source
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The key that signed it, the generation and the expiry.
@@ -57,12 +65,9 @@ impl<'a> VerifiedPing<'a> {
     /// # Errors
     /// [`VerifyError::NotForUs`].
     pub fn check_audience(&self, name: &Name, key: &PublicKey) -> Result<(), VerifyError> {
-        let ours = match self.packet.target() {
-            Ok(Target::Broadcast) => true,
-            Ok(Target::Name(target)) => {
-                target == *name && self.claim.target_key.is_none_or(|named| named == *key)
-            }
-            Err(_) => false,
+        let ours = match &self.target {
+            Target::Broadcast => true,
+            Target::Name(target) => target == name && self.claim.target_key.is_none_or(|named| named == *key),
         };
         if ours { Ok(()) } else { Err(VerifyError::NotForUs) }
     }
@@ -106,17 +111,13 @@ pub fn verify_ping<'a>(packet: &'a Packet, expected: &PublicKey) -> Result<Verif
     if claim.public_key != *expected {
         return Err(VerifyError::WrongKey);
     }
-    if packet.source().is_err() {
-        return Err(VerifyError::Malformed("source_did"));
-    }
-    if packet.target().is_err() {
-        return Err(VerifyError::Malformed("target_did"));
-    }
+    let source = packet.source().map_err(|_| VerifyError::Malformed("source_did"))?;
+    let target = packet.target().map_err(|_| VerifyError::Malformed("target_did"))?;
     let timestamp = check_members(packet, &claim).map_err(VerifyError::Malformed)?;
     let signature: Signature = packet.signature.parse().map_err(|_| VerifyError::Malformed("signature"))?;
     let message = message(packet, &claim);
     expected.verify(&message, &signature).map_err(|_| VerifyError::BadSignature)?;
-    Ok(VerifiedPing { packet, claim, timestamp, hash: message_hash(&message) })
+    Ok(VerifiedPing { packet, source, target, claim, timestamp, hash: message_hash(&message) })
 }
 
 /// What the response to `packet` is bound to: SHA-256 of M, or of the canonical text of a packet that is not signed.
