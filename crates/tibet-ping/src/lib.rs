@@ -11,6 +11,7 @@
 //! | header, version, flags, length | [`Frame::read`] |
 //! | body, members, types, bounds | [`Packet::decode`], [`Response::decode`] |
 //! | fresh and not seen, without storing anything | [`RestartBound::check`], [`ReplayCache::check`] |
+//! | which key the name is known by | [`KeyBook::expected`] |
 //! | signed by the key bound to the name, and for us | [`verify_ping`], [`VerifiedPing::check_audience`] |
 //! | stored as seen | [`ReplayCache::insert`] |
 //! | for somebody else: passed on | [`Relay::handle_ping`] |
@@ -43,6 +44,10 @@ mod frame;
 pub use frame::{BodyTooLarge, Encoding, Frame, HEADER, Kind, MAGIC, MAX_BODY};
 mod glob;
 pub use glob::Glob;
+mod keys;
+pub use keys::{
+    Expected, FirstContact, KeyBook, KeyBookFull, KeyRefusal, KeySource, MAX_KEYS, MAX_PINS, MAX_UNSIGNED,
+};
 mod now;
 pub use now::Now;
 mod packet;

@@ -76,6 +76,8 @@ fn everything_that_grows_has_a_bound() {
         ("airlock/pending.rs", "order: VecDeque<", "MAX_PENDING"),
         ("beacon/book.rs", "rules: Vec<", "MAX_BEACON_RULES"),
         ("beacon/book.rs", "seen: BTreeMap<", "MAX_BEACONS"),
+        ("keys.rs", "keys: BTreeMap<", "MAX_KEYS"),
+        ("keys.rs", "unsigned: BTreeSet<", "MAX_UNSIGNED"),
         ("peers.rs", "peers: BTreeMap<", "MAX_PEERS"),
         ("rate.rs", "buckets: BTreeMap<", "most"),
         ("relay.rs", "to: Vec<", "MAX_FAN_OUT"),
