@@ -65,7 +65,7 @@ pub use relay::{
 };
 mod replay;
 pub use replay::{
-    MAX_NONCES, MAX_NONCES_PER_SENDER, ReplayCache, ReplayRefusal, ReplayWindow, RestartBound, Sender,
+    MAX_NONCES, MAX_NONCES_PER_SENDER, ReplayCache, ReplayConfig, ReplayRefusal, RestartBound, Sender,
 };
 mod response;
 pub use response::{MAX_CAPABILITIES, PONG_SCHEME, PongClaim, Response};

