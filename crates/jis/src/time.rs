@@ -54,14 +54,28 @@ impl UnixTime {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds where they are not zero: `2026-01-02T03:04:05Z`. Years beyond 9999 are shown as
-/// milliseconds.
+/// RFC 3339 in UTC, always with three digits of milliseconds, so that the order of texts is the order of times: `2026-01-02T03:04:05.000Z`. Years beyond
+/// 9999 are shown as milliseconds.
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stamp = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         match stamp {
-            Some(stamp) => write!(f, "{stamp}"),
+            Some(stamp) => write!(f, "{stamp:.3}"),
             None => write!(f, "{} ms", self.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_one_spelling_of_one_length() {
+        let text = |millis| UnixTime::from_millis(millis).expect("in range").to_string();
+        assert_eq!(text(1_767_323_045_000), "2026-01-02T03:04:05.000Z");
+        assert_eq!(text(1_767_323_045_940), "2026-01-02T03:04:05.940Z");
+        assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(UnixTime::MAX.to_string(), "9007199254740991 ms");
     }
 }

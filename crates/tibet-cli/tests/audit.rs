@@ -164,7 +164,9 @@ fn an_edited_registry_is_found_out() {
     let path = registry_file(&home);
     let good = fs::read(&path).expect("read");
     // The words of a token, the address in a record and its token, and bytes of the file's own structure.
-    for needle in [&b"Overlay register"[..], b"203.0.113.1:44321", b"CREATE TABLE registry_identities"] {
+    for needle in
+        [&b"Overlay register"[..], b"203.0.113.1:44321", b"jis:home:hub", b"CREATE TABLE registry_identities"]
+    {
         let places: Vec<usize> =
             (0..good.len() - needle.len()).filter(|&at| good[at..].starts_with(needle)).collect();
         assert!(!places.is_empty(), "{}", String::from_utf8_lossy(needle));

@@ -122,7 +122,7 @@ fn the_audit_log() {
     check(
         &home.json("audit verify", 0),
         "tibet.overlay.audit.verify",
-        "intact tokens head key total_findings findings identities identity_problems",
+        "intact tokens head key total_findings findings identities identity_problems index_problem",
     );
     check(
         &home.json("audit verify log.jsonl", 0),

@@ -6,7 +6,7 @@
 //! two members with one name when reading into its own value type, and writes DEL and non-ASCII characters raw. Each of
 //! these changes a hash.
 //!
-//! [`parse`] reads strictly, [`write`] spells; `read ∘ write` is the identity on every value that has a spelling.
+//! [`parse`] reads strictly, [`write()`] spells; `read ∘ write` is the identity on every value that has a spelling.
 
 mod big;
 pub use big::BigInteger;

@@ -172,6 +172,14 @@ pub trait Store {
     /// [`StoreError`]; [`StoreError::Unreadable`] with the index of a token that cannot be read.
     fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError>;
 
+    /// Compares all indexes with what they index, as far as the store has such.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that does not fit.
+    fn check_indexes(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Runs `read` over one state of the store, whatever other processes write meanwhile.
     ///
     /// # Errors

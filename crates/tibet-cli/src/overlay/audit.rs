@@ -141,9 +141,13 @@ fn verify_registry(context: &Context, head: Option<&Head>) -> Result<Outcome, Cl
     let mut data = report_json(&audit.log, Some(&key));
     data["identities"] = json!(audit.identities);
     data["identity_problems"] = json!(problems);
+    data["index_problem"] = json!(audit.indexes);
     data["intact"] = json!(audit.is_clean());
     let mut outcome =
         report_text(Outcome::new("tibet.overlay.audit.verify", data), &audit.log, audit.is_clean());
+    if let Some(problem) = &audit.indexes {
+        outcome = outcome.line(format_args!("  the registry's file: {}", plain(problem)));
+    }
     for problem in &audit.problems {
         outcome = outcome.line(format_args!("  {}: {}", problem.name, problem.what));
     }

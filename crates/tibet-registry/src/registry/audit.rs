@@ -20,6 +20,8 @@ pub struct Audit {
     pub problems: Vec<AuditProblem>,
     /// Identities looked at.
     pub identities: u64,
+    /// What is wrong with the store's indexes: an entry that its name no longer leads to is there and yet never found.
+    pub indexes: Option<String>,
 }
 
 /// An identity whose stored state cannot be right.
@@ -35,7 +37,7 @@ impl Audit {
     /// Whether nothing was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.log.ok() && self.problems.is_empty()
+        self.log.ok() && self.problems.is_empty() && self.indexes.is_none()
     }
 }
 
@@ -77,6 +79,10 @@ impl<S: Store> Registry<S> {
         let mut told: HashMap<Name, Told> = HashMap::new();
         let mut problems = Vec::new();
         let mut identities = 0;
+        let indexes = match self.store.check_indexes() {
+            Err(StoreError::Damaged(what)) => Some(what),
+            other => other.map(|()| None)?,
+        };
         // Log and entries of one moment: another process may be writing.
         self.store.unchanging(&mut || {
             let mut next = 0;
@@ -103,7 +109,7 @@ impl<S: Store> Registry<S> {
             told.into_keys().map(|name| AuditProblem { name, what: "the log registers it, but it is gone" }),
         );
         problems.truncate(MAX_PROBLEMS);
-        Ok(Audit { log: log.finish(), problems, identities })
+        Ok(Audit { log: log.finish(), problems, identities, indexes })
     }
 }
 

@@ -531,6 +531,12 @@ impl Store for SqliteStore {
         Ok(tokens::for_each(&self.connection, from, visit)?)
     }
 
+    /// Opening looks at the structure only, which is fast; this also finds an entry that its name no longer leads to.
+    fn check_indexes(&self) -> Result<(), StoreError> {
+        let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict)) }
+    }
+
     fn unchanging(&self, read: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
         if !self.connection.is_autocommit() {
             return read();
