@@ -99,9 +99,10 @@ impl From<DeviceError> for CliError {
                 Self::new(Exit::Permission, message)
             }
             DeviceError::Pem { .. } | DeviceError::State { .. } => Self::new(Exit::Configuration, message),
-            DeviceError::Event(_) | DeviceError::Revoked { .. } | DeviceError::Answer(_) => {
-                Self::new(Exit::No, message)
-            }
+            DeviceError::Event(_)
+            | DeviceError::HistoryFull(_)
+            | DeviceError::Revoked { .. }
+            | DeviceError::Answer(_) => Self::new(Exit::No, message),
             DeviceError::ChangedMeanwhile { .. } => {
                 Self::new(Exit::Temporary, message).hint("the same again")
             }
@@ -120,6 +121,12 @@ impl From<SecretFileError> for CliError {
             | SecretFileError::NotRegular { .. } => Self::new(Exit::Permission, message),
             SecretFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Self::new(Exit::Permission, message)
+            }
+            SecretFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(Exit::Temporary, message).hint("free some space")
+            }
+            SecretFileError::Exists { .. } => {
+                Self::new(Exit::Configuration, message).hint("move it away first, if it is no longer needed")
             }
             _ => Self::new(Exit::Configuration, message),
         }

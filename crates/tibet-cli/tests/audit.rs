@@ -36,13 +36,44 @@ fn an_export_verifies_with_or_without_the_registry() {
     let other = Home::new();
     other.write("log.jsonl", &log);
     assert_eq!(other.json(&format!("audit verify log.jsonl --key {key}"), 0)["intact"], true);
+    let unchecked = other.run("audit verify log.jsonl");
     assert!(
-        other.ok("audit verify log.jsonl").contains("give --key"),
-        "without a key it says what it could not check"
+        unchecked.code == Some(2) && unchecked.out.contains("not checked: give --key"),
+        "no yes without a key: {unchecked:?}"
     );
+    assert_eq!(other.json("audit verify log.jsonl", 2)["signatures_checked"], false);
     let array: serde_json::Value =
         serde_json::from_str(&home.ok("audit export --format json")).expect("a JSON array");
     assert_eq!(array.as_array().map(Vec::len), Some(log.lines().count()));
+}
+
+#[test]
+fn a_registry_put_in_place_of_another_is_noticed_with_the_key() {
+    let home = Home::with_hub();
+    let verified = home.json("audit verify", 0);
+    let key = verified["key"].as_str().expect("a key");
+    assert_eq!(home.json(&format!("audit verify --key {key}"), 0)["intact"], true);
+    let other = Home::with_hub();
+    assert_eq!(other.json("audit verify", 0)["intact"], true, "it is whole by itself");
+    assert_eq!(other.json(&format!("audit verify --key {key}"), 1)["intact"], false);
+    assert_eq!(home.run("audit verify --key garbage").code, Some(2));
+}
+
+#[test]
+fn an_export_replaces_nothing_before_it_is_whole_and_no_database() {
+    let home = Home::with_hub();
+    let registry = home.state().join("registry/registry.db");
+    let ran = home.run(&format!("audit export -o {}", text(&registry)));
+    assert!(ran.code == Some(2) && ran.err.contains("is a database"), "{ran:?}");
+    assert_eq!(home.json("audit verify", 0)["intact"], true);
+    home.ok("audit export -o log.jsonl");
+    let names = |home: &Home| {
+        let entries = fs::read_dir(home.path("log.jsonl").parent().expect("directory")).expect("read");
+        entries
+            .filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().contains(".tmp")))
+            .count()
+    };
+    assert_eq!(names(&home), 0, "nothing is left beside it");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const IDENTITY: &str = "name did fingerprint overlay_address public_key generati
 const RESOLVED: &str =
     "name resolved endpoint endpoints behind_nat capabilities fingerprint overlay_address public_key
     generation seq expires_at stale trust_score zone source reason record";
-const VERIFIED: &str = "name verified trust_score zone fingerprint bound_since path reason proof";
+const VERIFIED: &str = "name verified trust_score zone fingerprint bound_since asked path reason proof";
 const TRUST: &str =
     "name trust_score zone source disputed fira fira.score fira.frequency fira.integrity fira.recency
     fira.anomaly fira.interactions fira.verify_pass fira.verify_fail fira.anomalies";
@@ -122,19 +122,19 @@ fn the_audit_log() {
     check(
         &home.json("audit verify", 0),
         "tibet.overlay.audit.verify",
-        "intact tokens head key total_findings findings identities identity_problems index_problem",
+        "intact signatures_checked tokens head key total_findings findings identities identity_problems index_problem",
     );
     check(
         &home.json("audit verify log.jsonl", 0),
         "tibet.overlay.audit.verify",
-        "intact tokens head key total_findings findings",
+        "intact signatures_checked tokens head key total_findings findings",
     );
     let log = std::fs::read_to_string(home.path("log.jsonl")).expect("read").replace("Overlay", "overlay");
     home.write("altered.jsonl", log);
     check(
         &home.json("audit verify altered.jsonl", 1),
         "tibet.overlay.audit.verify",
-        "intact tokens head key total_findings findings findings[].index findings[].token_id findings[].problem",
+        "intact signatures_checked tokens head key total_findings findings findings[].index findings[].token_id findings[].problem",
     );
 }
 

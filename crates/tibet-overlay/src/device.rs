@@ -13,7 +13,7 @@ use jis::{
     RevocationAuthority, RevocationScope, Rotation, SecretKey, Signed, SignedRotation, TransportCertificate,
     TransportSecret, UnixTime, Vouch, message_hash,
 };
-use tibet_registry::{Permission, Registration};
+use tibet_registry::{MAX_EVENTS, Permission, Registration};
 use zeroize::Zeroizing;
 
 use crate::secret_file::SecretFileError;
@@ -119,6 +119,9 @@ pub enum DeviceError {
         /// What is revoked.
         status: IdentityStatus,
     },
+    /// The history is as long as registries take it.
+    #[error("{0} has as many key events as a registry takes, {MAX_EVENTS}; its key cannot be rotated again")]
+    HistoryFull(Name),
     /// The challenge is not for this device, or not for now.
     #[error(transparent)]
     Answer(#[from] jis::AnswerError),
@@ -270,6 +273,10 @@ impl LocalDevice {
         next: Option<SecretKey>,
         now: UnixTime,
     ) -> Result<(SignedRotation, Signed<Record>), DeviceError> {
+        // Before any key is made: no registry would take the rotation, and the identity would be lost to all of them.
+        if self.events.len() >= MAX_EVENTS {
+            return Err(DeviceError::HistoryFull(self.identity.name.clone()));
+        }
         let revealed = match (next, &self.next, &self.files) {
             (Some(next), _, _) => next,
             (None, NextKey::Held(next), _) => SecretKey::from_seed(next.to_seed())?,
@@ -355,6 +362,17 @@ impl LocalDevice {
         self.events = events;
         self.identity = identity;
         Ok(revocation)
+    }
+
+    /// The revocation that ended the device's key or name, if it was signed before and nothing came after it.
+    #[must_use]
+    pub fn revocation(&self, scope: RevocationScope) -> Option<Signed<Revocation>> {
+        match self.events.last() {
+            Some(KeyEvent::Revocation(revocation)) if revocation.claims().scope == scope => {
+                Some(revocation.clone())
+            }
+            _ => None,
+        }
     }
 
     /// Vouches for another identity with part of this one's trust.

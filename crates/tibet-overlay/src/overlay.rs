@@ -12,7 +12,8 @@ pub use status::{NodeSummary, OverlayStatus};
 use std::collections::BTreeMap;
 
 use jis::{
-    Capability, Challenge, Fingerprint, Identity, Name, NameError, Proof, Remark, RevocationScope, Signed,
+    Capability, Challenge, Fingerprint, Identity, IdentityStatus, Name, NameError, Proof, Remark,
+    RevocationScope, Signed,
 };
 use tibet_registry::{
     Fira, MemoryStore, Opening, Permission, Policy, Refusal, Registered, Registry, Resolution, Source,
@@ -145,8 +146,12 @@ impl<S: Store> IdentityOverlay<S> {
     ) -> Result<Registered, OverlayError> {
         let now = system::now();
         let device = self.device(name)?;
-        let expired = device.record().is_none_or(|record| now > record.claims().expires_at());
-        if expired || device.presence() != presence {
+        // Renewed at half its time, so that whoever registers from time to time is never out of date.
+        let due = device.record().is_none_or(|record| {
+            let record = record.claims();
+            record.issued_at > now || now >= record.issued_at.saturating_add(record.ttl / 2)
+        });
+        if due || device.presence() != presence {
             device.publish(presence, now)?;
         }
         let registration = device.registration(permission, now)?;
@@ -169,7 +174,8 @@ impl<S: Store> IdentityOverlay<S> {
         Ok(true)
     }
 
-    /// Revokes a device's key or name, here and in the registry if that knows the device. True when the registry was told.
+    /// Revokes a device's key or name, here and in the registry if that knows the device. True when the registry knows. To be called again for
+    /// a registry that could not be told.
     ///
     /// # Errors
     /// [`OverlayError`].
@@ -181,13 +187,17 @@ impl<S: Store> IdentityOverlay<S> {
         reason: Remark,
     ) -> Result<bool, OverlayError> {
         let now = system::now();
-        let revocation = self.device(name)?.revoke(scope, next, reason, now)?;
-        let fingerprint = revocation.claims().fingerprint;
-        if !self.knows(name, fingerprint)? {
-            return Ok(false);
+        let revocation = match self.device(name)?.revocation(scope) {
+            // Revoked before, perhaps without this registry hearing of it.
+            Some(revocation) => revocation,
+            None => self.device(name)?.revoke(scope, next, reason, now)?,
+        };
+        let known = self.registry.peek(name, now)?.map(|known| known.route);
+        match known.filter(|known| known.fingerprint == revocation.claims().fingerprint) {
+            None => Ok(false),
+            Some(known) if known.status >= revocation_status(scope) => Ok(true),
+            Some(_) => self.registry.revoke(revocation, now).map(|()| true).map_err(Into::into),
         }
-        self.registry.revoke(revocation, now)?;
-        Ok(true)
     }
 
     fn knows(&self, name: &Name, fingerprint: Fingerprint) -> Result<bool, OverlayError> {
@@ -257,6 +267,7 @@ impl<S: Store> IdentityOverlay<S> {
                 standing: verification.standing,
                 proof: Some(proof),
                 registered_at: Some(verification.registered_at),
+                asked: true,
                 reason: None,
             }),
             Err(refusal @ Refusal::Store(_)) => Err(refusal.into()),
@@ -275,6 +286,7 @@ impl<S: Store> IdentityOverlay<S> {
             fingerprint: known.as_ref().map(|known| known.route.fingerprint),
             proof: None,
             registered_at: known.map(|known| known.route.registered_at),
+            asked: true,
             reason: Some(reason),
         })
     }
@@ -443,5 +455,12 @@ impl<S: Store> IdentityOverlay<S> {
         };
         self.adopt(device);
         Ok(())
+    }
+}
+
+fn revocation_status(scope: RevocationScope) -> IdentityStatus {
+    match scope {
+        RevocationScope::Key => IdentityStatus::KeyRevoked,
+        RevocationScope::Name => IdentityStatus::NameRevoked,
     }
 }

@@ -133,7 +133,8 @@ impl OverlayResolver {
         registry: &Registry<S>,
         now: UnixTime,
     ) -> Result<Option<ResolvedRoute>, StoreError> {
-        if let Some(local) = registry.peek(name, now)? {
+        let local = registry.peek(name, now)?;
+        if let Some(local) = &local {
             if local.route.status != IdentityStatus::Active {
                 return Ok(None);
             }
@@ -141,17 +142,19 @@ impl OverlayResolver {
                 return Ok(Some(ResolvedRoute { record: local.route.record()?, source: RouteSource::Local }));
             }
         }
-        let Some(known) = self.known.get(name) else {
-            // Our own registry's expired record is the last known one then.
-            let local = registry.peek(name, now)?;
+        // What the registry knows, expired or not, still says which identity has the name and which records are older.
+        let fits = |known: &&Known| {
+            local.as_ref().is_none_or(|local| {
+                known.identity.fingerprint == local.route.fingerprint
+                    && known.record.claims().version >= local.route.version
+            })
+        };
+        let Some(known) = self.known.get(name).filter(fits) else {
             let record = local.map(|local| local.route.record()).transpose()?;
             return Ok(record.map(|record| ResolvedRoute { record, source: RouteSource::LastKnown }));
         };
-        let source = if now <= known.record.claims().expires_at() {
-            RouteSource::Cache
-        } else {
-            RouteSource::LastKnown
-        };
+        let current = now <= known.record.claims().expires_at();
+        let source = if current { RouteSource::Cache } else { RouteSource::LastKnown };
         Ok(Some(ResolvedRoute { record: known.record.clone(), source }))
     }
 

@@ -45,6 +45,11 @@ pub enum OpenError {
         "{0} is missing, and the registry's log cannot be continued without it; restore it from a backup"
     )]
     LogKeyMissing(PathBuf),
+    /// The log key is there but not the registry, or only an empty file: beginning anew would give all names away again.
+    #[error(
+        "{0} is missing or empty, but its log key is there; restore the registry from a backup, or move log.pem away to begin anew"
+    )]
+    RegistryMissing(PathBuf),
 }
 
 impl StateDir {
@@ -95,44 +100,79 @@ impl StateDir {
         self.root.join("registry").join("registry.db")
     }
 
-    /// Whether a registry is here.
+    /// Whether a registry is here, or the log key of one.
     #[must_use]
     pub fn has_registry(&self) -> bool {
-        self.registry_file().exists()
+        self.has_registry_file() || self.log_key_file().exists()
+    }
+
+    fn has_registry_file(&self) -> bool {
+        std::fs::metadata(self.registry_file()).is_ok_and(|file| file.len() > 0)
+    }
+
+    fn log_key_file(&self) -> PathBuf {
+        self.root.join("registry").join("log.pem")
     }
 
     /// Opens the registry, or makes a new one with a new log key.
     ///
+    /// The key gets its name only when the registry's file is there and names the key. So a key without a file means that the file was
+    /// lost, and no empty registry takes its place.
+    ///
     /// # Errors
     /// [`OpenError`].
     pub fn open_registry(&self, policy: Policy) -> Result<Registry<SqliteStore>, OpenError> {
+        let directory = self.root.join("registry");
+        let (path, new) = (self.log_key_file(), directory.join("log.pem.new"));
+        secret_file::create_directory(&directory).map_err(DeviceError::from)?;
+        // Two programs that begin at once shall not make two keys.
+        let lock = secret_file::lock_directory(&directory).map_err(DeviceError::from)?;
+        match read_log_key(&path)? {
+            Some(_) if !self.has_registry_file() => Err(OpenError::RegistryMissing(self.registry_file())),
+            Some(key) => {
+                drop(lock);
+                self.open_with(key, policy)
+            }
+            None => {
+                let key = match read_log_key(&new)? {
+                    // A program stopped half-way through making this registry.
+                    Some(key) => key,
+                    None if self.has_registry_file() => return Err(OpenError::LogKeyMissing(path)),
+                    None => make_log_key(&new)?,
+                };
+                let registry = self.open_with(key, policy)?;
+                let named = fs::rename(&new, &path)
+                    .map_err(|source| secret_file::SecretFileError::Io { path, source });
+                named.map_err(DeviceError::from)?;
+                Ok(registry)
+            }
+        }
+    }
+
+    fn open_with(&self, key: SecretKey, policy: Policy) -> Result<Registry<SqliteStore>, OpenError> {
         let path = self.registry_file();
-        let log_key = Arc::new(self.log_key()?);
         let failed = |source| OpenError::Store { path: path.clone(), source };
         let store = SqliteStore::open(&path).map_err(failed)?;
         let secret = random().map_err(DeviceError::from)?;
-        Registry::open(store, Opening { log_key, origin: None, policy, secret }).map_err(failed)
+        Registry::open(store, Opening { log_key: Arc::new(key), origin: None, policy, secret })
+            .map_err(failed)
     }
+}
 
-    fn log_key(&self) -> Result<SecretKey, OpenError> {
-        let directory = self.root.join("registry");
-        let path = directory.join("log.pem");
-        secret_file::create_directory(&directory).map_err(DeviceError::from)?;
-        // Two programs that begin at once shall not make two keys.
-        let _lock = secret_file::lock_directory(&directory).map_err(DeviceError::from)?;
-        match secret_file::read(&path) {
-            Ok(text) => {
-                let pem = |source| DeviceError::Pem { path: path.clone(), source };
-                Ok(pem::decode_identity(&text, None).map_err(pem)?)
-            }
-            Err(error) if error.is_not_found() && self.has_registry() => Err(OpenError::LogKeyMissing(path)),
-            Err(error) if error.is_not_found() => {
-                let seed = Zeroizing::new(random().map_err(DeviceError::from)?);
-                let key = SecretKey::from_seed(seed).map_err(DeviceError::from)?;
-                secret_file::create(&path, &pem::encode_identity(&key, None)).map_err(DeviceError::from)?;
-                Ok(key)
-            }
-            Err(error) => Err(DeviceError::from(error).into()),
+fn read_log_key(path: &Path) -> Result<Option<SecretKey>, OpenError> {
+    match secret_file::read(path) {
+        Ok(text) => {
+            let key = pem::decode_identity(&text, None);
+            Ok(Some(key.map_err(|source| DeviceError::Pem { path: path.to_owned(), source })?))
         }
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(DeviceError::from(error).into()),
     }
+}
+
+fn make_log_key(path: &Path) -> Result<SecretKey, OpenError> {
+    let seed = Zeroizing::new(random().map_err(DeviceError::from)?);
+    let key = SecretKey::from_seed(seed).map_err(DeviceError::from)?;
+    secret_file::replace(path, &pem::encode_identity(&key, None)).map_err(DeviceError::from)?;
+    Ok(key)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jis::{EventError, Identity, IdentityStatus, Remark, RevocationScope, UnixTime, message_hash};
 use tibet_overlay::{DeviceError, DeviceFiles, LocalDevice, Presence};
+use tibet_registry::MAX_EVENTS;
 use zeroize::Zeroizing;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -90,7 +91,7 @@ fn two_programs_with_one_device_never_sign_one_number_twice() {
 fn programs_that_open_while_another_rotates_lose_no_key() {
     let dir = tempfile::tempdir().expect("dir");
     files(dir.path()).create(name(), NOW).expect("created");
-    let rotations = 40;
+    let rotations = 30;
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -110,6 +111,20 @@ fn programs_that_open_while_another_rotates_lose_no_key() {
     });
     let mut device = files(dir.path()).open().expect("opened");
     device.rotate(None, NOW).expect("the next key is still there");
+}
+
+#[test]
+fn a_history_that_no_registry_would_take_is_not_begun() {
+    let mut device = LocalDevice::create(name(), NOW).expect("created");
+    for _ in 1..MAX_EVENTS {
+        device.rotate(None, NOW).expect("rotated");
+    }
+    let before = device.identity().clone();
+    assert!(matches!(device.rotate(None, NOW), Err(DeviceError::HistoryFull(_))));
+    assert_eq!(*device.identity(), before);
+    let registration = device.registration(None, NOW).expect("signed");
+    assert_eq!(registration.check().expect("taken as it is").identity(), &before);
+    device.revoke(RevocationScope::Key, None, Remark::default(), NOW).expect("it can still be ended");
 }
 
 #[test]

@@ -243,3 +243,21 @@ fn a_rotation_the_registry_did_not_hear_of_is_told_by_registering_again() {
     assert!(overlay.verify("sensor-01").expect("asked").verified);
     assert!(overlay.registry().audit(None).expect("audited").is_clean());
 }
+
+#[test]
+fn a_registry_that_missed_a_revocation_hears_of_it_when_it_is_said_again() {
+    let mut overlay = IdentityOverlay::new().expect("overlay");
+    overlay.register("sensor", DeviceOptions::at("203.0.113.1:1")).expect("registered");
+    let name: jis::Name = "jis:sensor".parse().expect("name");
+    let revoke = |device: &mut tibet_overlay::LocalDevice| {
+        device.revoke(jis::RevocationScope::Key, None, jis::Remark::default(), tibet_overlay::system::now())
+    };
+    // The device revokes itself while the registry is out of reach.
+    revoke(overlay.device(&name).expect("here")).expect("revoked");
+    assert!(overlay.resolve("jis:sensor").expect("read").resolved, "the registry does not know");
+    for _ in 0..2 {
+        let told = overlay.revoke(&name, jis::RevocationScope::Key, None, jis::Remark::default());
+        assert!(told.expect("told"), "and saying it once more is no error");
+        assert!(!overlay.resolve("jis:sensor").expect("read").resolved);
+    }
+}

@@ -104,6 +104,36 @@ fn a_revoked_identity_is_not_answered_from_memory() {
     assert_eq!(resolver.learn(device.events(), record, now), Err(LearnError::Revoked));
 }
 
+/// Rule R42: what the registry knows guards against rollback, though its record has expired.
+#[test]
+fn memory_does_not_go_behind_an_expired_record_of_the_registry() {
+    let now = system::now();
+    let mut overlay = IdentityOverlay::new().expect("overlay");
+    let mut device = LocalDevice::create(name(), now).expect("created");
+    let old_events = device.events().to_vec();
+    let day = |port| Presence { ttl: Record::MAX_TTL, ..at(port) };
+    let stolen = device.publish(day(666), now).expect("published");
+    device.publish(at(1), now).expect("published");
+    let (_, rotated) = device.rotate(None, now).expect("rotated");
+    let registration = device.registration(None, now).expect("signed");
+    overlay.registry_mut().register(registration, Source::Local, now).expect("registered");
+    let after = rotated.claims().expires_at().saturating_add(HOUR);
+    let ask = |resolver: &OverlayResolver| {
+        let route = resolver.resolve(&name(), overlay.registry(), after).expect("read").expect("known");
+        (port(&route.record), route.source)
+    };
+
+    let mut resolver = OverlayResolver::new();
+    resolver.learn(&old_events, stolen, now).expect("learned where nothing newer was known");
+    assert_eq!(ask(&resolver), (1, RouteSource::LastKnown), "the old key's record is older");
+
+    let mut resolver = OverlayResolver::new();
+    let mut impostor = LocalDevice::create(name(), now).expect("created");
+    let record = impostor.publish(day(666), now).expect("published");
+    resolver.learn(impostor.events(), record, now).expect("learned where nothing else was known");
+    assert_eq!(ask(&resolver), (1, RouteSource::LastKnown), "another identity's record is not this name's");
+}
+
 #[test]
 fn the_cache_holds_until_the_record_expires_to_the_millisecond() {
     let (mut device, mut resolver) = (device(), OverlayResolver::new());

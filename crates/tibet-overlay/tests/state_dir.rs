@@ -144,3 +144,33 @@ fn programs_that_begin_at_once_make_one_registry_with_one_key() {
         assert!(keys.iter().all(|key| key == &keys[0]));
     }
 }
+
+/// Names are given away once: an empty file in the registry's place would give them away again.
+#[test]
+fn a_registry_that_is_gone_is_not_begun_anew() {
+    for empty in [false, true] {
+        let dir = tempfile::tempdir().expect("dir");
+        with_one_device(dir.path());
+        let file = dir.path().join("registry/registry.db");
+        if empty {
+            fs::write(&file, b"").expect("emptied")
+        } else {
+            fs::remove_file(&file).expect("removed")
+        }
+        for _ in 0..2 {
+            assert!(matches!(refused(dir.path()), OpenError::RegistryMissing(_)), "empty: {empty}");
+        }
+    }
+}
+
+#[test]
+fn a_registry_half_made_is_finished_with_the_key_it_began_with() {
+    let dir = tempfile::tempdir().expect("dir");
+    with_one_device(dir.path());
+    let registry = dir.path().join("registry");
+    let key = *opened(dir.path()).registry().log_key();
+    // The program stopped before the key got its name.
+    fs::rename(registry.join("log.pem"), registry.join("log.pem.new")).expect("renamed");
+    assert_eq!(*opened(dir.path()).registry().log_key(), key);
+    assert!(registry.join("log.pem").exists() && !registry.join("log.pem.new").exists());
+}

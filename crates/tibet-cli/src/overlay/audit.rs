@@ -68,7 +68,7 @@ pub(super) fn run(context: &Context, command: AuditCommand) -> Result<Outcome, C
             let head = head.map(|text| parse_head(&text)).transpose()?;
             match file {
                 Some(file) => verify_file(context, &file, key.as_deref(), head.as_ref()),
-                None => verify_registry(context, head.as_ref()),
+                None => verify_registry(context, key.as_deref(), head.as_ref()),
             }
         }
     }
@@ -116,9 +116,7 @@ fn export(context: &Context, format: Format, output: Option<&Path>) -> Result<Ou
             Err(error) => Err(error.into()),
         };
     };
-    let file = File::create(path)
-        .map_err(|error| CliError::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
-    let count = overlay.export_audit(format, &mut BufWriter::new(file))?;
+    let count = write_whole(path, |file| Ok(overlay.export_audit(format, file)?))?;
     let (head, key) = (overlay.registry().head()?, overlay.registry().log_key().to_multibase());
     let head = head.as_ref().map(head_text);
     let data = json!({ "tokens": count, "file": path.display().to_string(), "head": head, "key": key });
@@ -128,7 +126,52 @@ fn export(context: &Context, format: Format, output: Option<&Path>) -> Result<Ou
         .line("Note the head elsewhere: tibet-overlay audit verify --head notices with it what is cut off later."))
 }
 
-fn verify_registry(context: &Context, head: Option<&Head>) -> Result<Outcome, CliError> {
+/// Writes a file under another name first: what was at `path` stays until the new file is whole.
+fn write_whole<T>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::new(Exit::Unavailable, format!("{}: {error}", path.display()));
+    if path.is_file() && begins_as_database(path) {
+        return Err(CliError::new(
+            Exit::Usage,
+            format!("{} is a database; it would be overwritten", path.display()),
+        ));
+    }
+    if path.symlink_metadata().is_ok_and(|file| !file.is_file()) {
+        // A pipe or a device: there is nothing to keep, and nothing to give another name.
+        return write(&mut BufWriter::new(File::create(path).map_err(failed)?));
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mut file = BufWriter::new(File::create(&temporary).map_err(failed)?);
+    let written = write(&mut file).and_then(|out| {
+        file.get_ref().sync_all().and_then(|()| std::fs::rename(&temporary, path)).map_err(failed)?;
+        Ok(out)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn begins_as_database(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut start = [0; 16];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+        && start == *b"SQLite format 3\0"
+}
+
+fn parse_key(key: Option<&str>) -> Result<Option<PublicKey>, CliError> {
+    let parsed =
+        key.map(|key| key.parse().map_err(|error| CliError::new(Exit::Usage, format!("--key: {error}"))));
+    parsed.transpose()
+}
+
+fn verify_registry(context: &Context, key: Option<&str>, head: Option<&Head>) -> Result<Outcome, CliError> {
+    let expected = parse_key(key)?;
     let mut overlay = context.existing_overlay()?;
     overlay.registry_mut().flush(system::now())?;
     let audit = overlay.registry().audit(head)?;
@@ -142,9 +185,14 @@ fn verify_registry(context: &Context, head: Option<&Head>) -> Result<Outcome, Cl
     data["identities"] = json!(audit.identities);
     data["identity_problems"] = json!(problems);
     data["index_problem"] = json!(audit.indexes);
-    data["intact"] = json!(audit.is_clean());
-    let mut outcome =
-        report_text(Outcome::new("tibet.overlay.audit.verify", data), &audit.log, audit.is_clean());
+    // Whoever exchanges the whole registry brings a log key along; only a key known from elsewhere shows that.
+    let other_key = expected.is_some_and(|expected| expected != *overlay.registry().log_key());
+    let intact = audit.is_clean() && !other_key;
+    data["intact"] = json!(intact);
+    let mut outcome = report_text(Outcome::new("tibet.overlay.audit.verify", data), &audit.log, intact);
+    if other_key {
+        outcome = outcome.line("  the log is signed with another key than the one given");
+    }
     if let Some(problem) = &audit.indexes {
         outcome = outcome.line(format_args!("  the registry's file: {}", plain(problem)));
     }
@@ -153,7 +201,7 @@ fn verify_registry(context: &Context, head: Option<&Head>) -> Result<Outcome, Cl
     }
     let outcome = outcome
         .pairs(&[("identities", format!("{} compared with the log", audit.identities)), ("signed by", key)]);
-    Ok(outcome.exit(if audit.is_clean() { Exit::Yes } else { Exit::No }))
+    Ok(outcome.exit(if intact { Exit::Yes } else { Exit::No }))
 }
 
 fn verify_file(
@@ -162,10 +210,7 @@ fn verify_file(
     key: Option<&str>,
     head: Option<&Head>,
 ) -> Result<Outcome, CliError> {
-    let given = key.map(|key| {
-        key.parse::<PublicKey>().map_err(|error| CliError::new(Exit::Usage, format!("--key: {error}")))
-    });
-    let signer = match given.transpose()? {
+    let signer = match parse_key(key)? {
         Some(key) => Some(key),
         None if context.settings.registry.has_registry() => {
             Some(*context.existing_overlay()?.registry().log_key())
@@ -183,15 +228,19 @@ fn verify_file(
     let key = signer.map(|key| key.to_multibase());
     let data = report_json(&report, key.as_deref());
     let outcome = report_text(Outcome::new("tibet.overlay.audit.verify", data), &report, report.ok());
-    let signed_by =
-        key.unwrap_or_else(|| "nobody in particular: give --key to check the signatures".to_owned());
-    Ok(outcome.pairs(&[("signed by", signed_by)]).exit(if report.ok() { Exit::Yes } else { Exit::No }))
+    // Without a key anybody could have written the log: that is no yes.
+    let (signed_by, good) = match key {
+        Some(key) => (key, Exit::Yes),
+        None => ("not checked: give --key, the key the log must be signed with".to_owned(), Exit::Usage),
+    };
+    Ok(outcome.pairs(&[("signed by", signed_by)]).exit(if report.ok() { good } else { Exit::No }))
 }
 
 fn report_json(report: &LogReport, key: Option<&str>) -> Value {
     let finding = |finding: &Finding| json!({ "index": finding.index, "token_id": finding.token_id, "problem": finding.problem.to_string() });
     json!({
         "intact": report.ok(),
+        "signatures_checked": key.is_some(),
         "tokens": report.tokens,
         "head": report.head.as_ref().map(head_text),
         "key": key,

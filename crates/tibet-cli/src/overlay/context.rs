@@ -45,7 +45,13 @@ impl Context {
     pub(super) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, CliError> {
         let Some(path) = &self.settings.passphrase_file else { return Ok(None) };
         let text = tibet_overlay::secret_file::read(path)?;
-        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+        match text.lines().next() {
+            Some(line) if !line.is_empty() => Ok(Some(Zeroizing::new(line.to_owned()))),
+            _ => Err(CliError::new(
+                Exit::Configuration,
+                format!("{}: its first line, the passphrase, is empty", path.display()),
+            )),
+        }
     }
 
     pub(super) fn identities(&self) -> Result<Vec<Name>, CliError> {

@@ -25,11 +25,16 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Outcome, CliEr
         "zone": proof.standing.zone.as_str(),
         "fingerprint": proof.fingerprint.map(|fingerprint| fingerprint.to_string()),
         "bound_since": registered_at,
+        "asked": proof.asked,
         "path": "this machine",
         "reason": proof.reason,
         "proof": proof.proof.as_ref().map(|proof| jis::hex::encode(&proof.encode())),
     });
-    let verdict = if proof.verified { "is who it says it is" } else { "did not prove who it is" };
+    let (verdict, exit) = match (proof.verified, proof.asked) {
+        (true, _) => ("is who it says it is", Exit::Yes),
+        (false, true) => ("did not prove who it is", Exit::No),
+        (false, false) => ("could not be asked", Exit::Unavailable),
+    };
     let mut outcome = Outcome::new("tibet.overlay.verify", data)
         .line(mark(proof.verified, format_args!("{} {verdict}", proof.did)));
     if let Some(reason) = &proof.reason {
@@ -41,5 +46,5 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Outcome, CliEr
         ("fingerprint", proof.fingerprint.map_or("unknown".to_owned(), |fingerprint| short(&fingerprint))),
         ("bound since", registered_at.unwrap_or_else(|| "never".to_owned())),
     ]);
-    Ok(outcome.exit(if proof.verified { Exit::Yes } else { Exit::No }))
+    Ok(outcome.exit(exit))
 }

@@ -101,12 +101,20 @@ impl DeviceFiles {
     /// Makes a new device here.
     ///
     /// # Errors
-    /// [`DeviceError`]; `device.json` is written last, so what a crash leaves behind is no device.
+    /// [`DeviceError`]; `device.json` is written last, so what a crash leaves behind is no device. Key files that are there already, from such a
+    /// crash or of a device whose `device.json` was lost, are never overwritten.
     pub fn create(self, name: Name, now: UnixTime) -> Result<LocalDevice, DeviceError> {
         secret_file::create_directory(&self.directory)?;
         let lock = self.lock()?;
         if self.exist() {
             return Err(secret_file::SecretFileError::Exists { path: self.directory.join(STATE) }.into());
+        }
+        // Keys without a device.json may be all that is left of an identity. They are not ours to overwrite.
+        for file in [IDENTITY, NEXT] {
+            let path = self.directory.join(file);
+            if path.symlink_metadata().is_ok() {
+                return Err(secret_file::SecretFileError::Exists { path }.into());
+            }
         }
         let next = new_key()?;
         let mut device = LocalDevice::incept(name, new_key()?, next.public_key(), now)?;

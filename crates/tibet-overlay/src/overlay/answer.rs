@@ -20,6 +20,8 @@ pub struct IdentityProof {
     pub proof: Option<Signed<Proof>>,
     /// Since when the name is bound to this identity.
     pub registered_at: Option<jis::UnixTime>,
+    /// Whether the device could be asked at all. Where not, nothing is known either way.
+    pub asked: bool,
     /// Why not, where it is not verified.
     pub reason: Option<String>,
 }
