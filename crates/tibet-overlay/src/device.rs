@@ -277,12 +277,7 @@ impl LocalDevice {
         if self.events.len() >= MAX_EVENTS {
             return Err(DeviceError::HistoryFull(self.identity.name.clone()));
         }
-        let revealed = match (next, &self.next, &self.files) {
-            (Some(next), _, _) => next,
-            (None, NextKey::Held(next), _) => SecretKey::from_seed(next.to_seed())?,
-            (None, NextKey::InFile, Some(files)) => files.read_next_key()?,
-            (None, NextKey::InFile, None) => return Err(EventError::NotCommitted.into()),
-        };
+        let revealed = self.reveal_next_key(next)?;
         let after = new_key()?;
         let rotation = Rotation {
             name: self.identity.name.clone(),
@@ -333,15 +328,7 @@ impl LocalDevice {
         let held = || SecretKey::from_seed(self.key.to_seed());
         let (authority, signer) = match scope {
             RevocationScope::Key => (RevocationAuthority::CurrentKey, held()?),
-            RevocationScope::Name => {
-                let next = match (next, &self.next, &self.files) {
-                    (Some(next), _, _) => next,
-                    (None, NextKey::Held(next), _) => SecretKey::from_seed(next.to_seed())?,
-                    (None, NextKey::InFile, Some(files)) => files.read_next_key()?,
-                    (None, NextKey::InFile, None) => return Err(EventError::NotAllowed.into()),
-                };
-                (RevocationAuthority::NextKey, next)
-            }
+            RevocationScope::Name => (RevocationAuthority::NextKey, self.reveal_next_key(next)?),
         };
         let revocation = Revocation {
             name: self.identity.name.clone(),
@@ -362,6 +349,16 @@ impl LocalDevice {
         self.events = events;
         self.identity = identity;
         Ok(revocation)
+    }
+
+    /// The next key: the one given, else the one in memory, else the one in its file.
+    fn reveal_next_key(&self, given: Option<SecretKey>) -> Result<SecretKey, DeviceError> {
+        match (given, &self.next, &self.files) {
+            (Some(given), _, _) => Ok(given),
+            (None, NextKey::Held(next), _) => Ok(SecretKey::from_seed(next.to_seed())?),
+            (None, NextKey::InFile, Some(files)) => files.read_next_key(),
+            (None, NextKey::InFile, None) => Err(EventError::NotCommitted.into()),
+        }
     }
 
     /// The revocation that ended the device's key or name, if it was signed before and nothing came after it.
