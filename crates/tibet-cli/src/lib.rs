@@ -4,6 +4,7 @@
 //! or, with `--json`, for programs. What a subcommand does is in the library; here is only how it is asked and told.
 
 mod error;
+mod input;
 pub mod output;
 pub mod overlay;
 mod settings;

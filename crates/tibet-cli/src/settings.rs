@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tibet_overlay::StateDir;
 
 use crate::error::CliError;
+use crate::input;
 use crate::output::Exit;
 
 /// The settings every subcommand shares, as flags and environment give them.
@@ -96,7 +97,7 @@ fn read_config(given: Option<&Path>) -> Result<(ConfigFile, Option<PathBuf>), Cl
         return Ok((ConfigFile::default(), None));
     };
     let wrong = |reason: String| CliError::new(Exit::Configuration, format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let text = input::read_text(&path).map_err(|error| wrong(error.to_string()))?;
     let file = toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         wrong(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))

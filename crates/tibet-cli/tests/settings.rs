@@ -135,3 +135,12 @@ fn flags_may_stand_before_or_after_the_subcommand() {
     home.ok("--state-dir D id new jis:a");
     assert_eq!(home.json("id show --state-dir D", 0)["name"], home.json("--state-dir D id show", 0)["name"]);
 }
+
+#[test]
+fn a_file_without_end_is_not_read_without_end() {
+    let home = Home::with_hub();
+    for args in ["--config /dev/zero info", "register --grant /dev/zero", "register --token /dev/zero"] {
+        let ran = home.run(args);
+        assert!(matches!(ran.code, Some(2 | 78)) && ran.err.contains("too long"), "{args}: {ran:?}");
+    }
+}

@@ -12,6 +12,7 @@ use tibet_registry::Permission;
 use super::Context;
 use super::context::short;
 use crate::error::CliError;
+use crate::input;
 use crate::output::{Exit, Outcome, bold, in_zone_colour, score};
 
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ fn permission(args: &RegisterArgs) -> Result<Option<Permission>, CliError> {
 /// A signed object as hex in a file.
 fn read_signed<T: SignedObject + Clone>(path: &Path) -> Result<Signed<T>, CliError> {
     let wrong = |reason: String| CliError::new(Exit::Usage, format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = input::read_text(path).map_err(|error| wrong(error.to_string()))?;
     let bytes = jis::hex::decode(text.trim()).ok_or_else(|| wrong("not hexadecimal".to_owned()))?;
     Signed::decode(&bytes).map_err(|error| wrong(error.to_string()))
 }
