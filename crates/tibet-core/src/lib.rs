@@ -52,6 +52,6 @@ pub use state::{State, UnknownState};
 mod store;
 pub use store::{FileStore, Fsync, MemoryStore, Recovered, SqliteStore, StoreError, TokenLines, TokenStore};
 mod time;
-pub use time::Micros;
+pub use time::{Micros, token_id};
 mod token;
 pub use token::{CONTENT_LINK, MAX_TOKEN_LINE, SignatureError, Token, TokenError};

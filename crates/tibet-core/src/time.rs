@@ -77,8 +77,9 @@ pub(crate) fn naive_text(time: Micros) -> String {
     out
 }
 
-/// The time and the random part of an id: `tibet_` + `YYYYMMDDhhmmss` + six digits of microseconds + `_` + 8 hex digits.
-pub(crate) fn token_id(time: Micros, random: [u8; 4]) -> String {
+/// The id of the token made at `time` with these random bytes: `tibet_` + `YYYYMMDDhhmmss` + six digits of microseconds + `_` + 8 hex digits.
+#[must_use]
+pub fn token_id(time: Micros, random: [u8; 4]) -> String {
     let Parts { date, time_of_day, micros } = Parts::of(time);
     let [year, month, day] = date;
     let mut out = String::with_capacity("tibet_20260102030405000001_00000001".len());

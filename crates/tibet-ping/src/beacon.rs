@@ -12,8 +12,8 @@ pub use rule::{BeaconRule, MAX_BEACON_RULES};
 use std::collections::BTreeSet;
 
 use jis::{
-    Capability, DecodeError, MAX_NAME, MessageReader, MessageWriter, Name, PublicKey, Signed, SignedObject,
-    Tag, UnixTime, hex, message_hash,
+    Capability, DecodeError, Fingerprint, MAX_NAME, MessageReader, MessageWriter, Name, PublicKey, Signed,
+    SignedObject, Tag, UnixTime, hex, message_hash,
 };
 use tibet_core::json::{Object, Value};
 use tibet_core::object;
@@ -31,6 +31,8 @@ pub struct Beacon {
     pub id: [u8; 16],
     /// The device's name.
     pub name: Name,
+    /// The identity's fingerprint: whom a vouch is for.
+    pub fingerprint: Fingerprint,
     /// SHA-256 of its identity key: enough to see whether it is the key one knows, no help in making one up.
     pub key_hash: [u8; 32],
     /// The UDP port it answers on; not 0.
@@ -55,12 +57,13 @@ impl Beacon {
 
 impl SignedObject for Beacon {
     const TAG: Tag = Tag::Beacon;
-    const FIELDS: u16 = 8;
+    const FIELDS: u16 = 9;
 
     fn write(&self, message: MessageWriter) -> MessageWriter {
         message
             .bytes(&self.id)
             .text(self.name.as_str())
+            .bytes(self.fingerprint.as_bytes())
             .bytes(&self.key_hash)
             .integer(self.port.into())
             .list(self.capabilities.iter().map(Capability::as_str))
@@ -73,6 +76,7 @@ impl SignedObject for Beacon {
         let wrong = DecodeError::Field;
         let id = message.array("id")?;
         let name = message.text("name", MAX_NAME)?.parse().map_err(|_| wrong("name"))?;
+        let fingerprint = Fingerprint::from_bytes(message.array("fingerprint")?);
         let key_hash = message.array("key_hash")?;
         let port = u16::try_from(message.integer("port")?).ok().filter(|port| *port != 0);
         let port = port.ok_or(wrong("port"))?;
@@ -84,7 +88,17 @@ impl SignedObject for Beacon {
             [pod, ..] => Some(read_pod(pod).ok_or(wrong("requested_pod"))?),
         };
         let issued_at = UnixTime::from_millis(message.integer("issued_at")?).ok_or(wrong("issued_at"))?;
-        Ok(Self { id, name, key_hash, port, capabilities, device_type, requested_pod, issued_at })
+        Ok(Self {
+            id,
+            name,
+            fingerprint,
+            key_hash,
+            port,
+            capabilities,
+            device_type,
+            requested_pod,
+            issued_at,
+        })
     }
 }
 

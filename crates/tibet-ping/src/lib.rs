@@ -53,7 +53,7 @@ pub use now::Now;
 mod packet;
 pub use packet::{BROADCAST, DEFAULT_MAX_HOPS, Fresh, PING_SCHEME, Packet, PingClaim, Target};
 mod peers;
-pub use peers::{MAX_PEERS, PEER_CLEANUP, PEER_TIMEOUT, Peer, PeerTable, can_be_answered};
+pub use peers::{Heard, MAX_PEERS, PEER_CLEANUP, PEER_TIMEOUT, Peer, PeerTable, can_be_answered};
 mod rate;
 pub use rate::Rate;
 mod reject;

@@ -138,7 +138,7 @@ impl Relay {
     /// Takes a packet that is for somebody else. It must have passed the replay check; it need not be inserted there, since packets are
     /// remembered here.
     ///
-    /// A target that is known and alive gets it straight; otherwise up to [`MAX_FAN_OUT`] peers do, which differ from packet to packet, but
+    /// A target that is known, alive and [reachable](crate::Peer::reachable) gets it straight; otherwise up to [`MAX_FAN_OUT`] peers do, which differ from packet to packet, but
     /// never the one it came from nor its origin. There is no broadcast.
     pub fn handle_ping(
         &mut self,
@@ -251,14 +251,17 @@ fn next_hops(
     peers: &PeerTable,
     now: Now,
 ) -> Vec<SocketAddr> {
-    if let Some(peer) = peers.get(target, now) {
+    if let Some(peer) = peers.get(target, now).filter(|peer| peer.reachable) {
         // Where it came from is no way to go, even if the target is there: it has had it.
         return if peer.endpoint == from { Vec::new() } else { vec![peer.endpoint] };
     }
     let candidates: BTreeSet<SocketAddr> = peers
         .alive(now)
         .filter(|(name, peer)| {
-            *name != ping.source() && peer.endpoint != from && can_be_answered(peer.endpoint)
+            *name != ping.source()
+                && peer.reachable
+                && peer.endpoint != from
+                && can_be_answered(peer.endpoint)
         })
         .map(|(_, peer)| peer.endpoint)
         .collect();

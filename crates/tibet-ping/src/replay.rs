@@ -96,8 +96,7 @@ pub enum ReplayRefusal {
 /// so that nobody but the sender can use a nonce up (3.2 row 66).
 ///
 /// The clock used is the wall clock at the start plus the monotonic time since: a clock set back does not open the past again.
-/// [`ReplayCache::clock`] shows it; when it has drifted from a wall clock that is known to be right, make a new cache with the old one's
-/// bound.
+/// [`ReplayCache::clock`] shows it, [`ReplayCache::follow`] moves it forward.
 #[derive(Debug)]
 pub struct ReplayCache {
     window: i64,
@@ -210,6 +209,16 @@ impl ReplayCache {
     #[must_use]
     pub fn clock(&self, now: Now) -> UnixTime {
         self.start.wall.saturating_add(now.mono.max(self.latest).saturating_sub(self.start.mono))
+    }
+
+    /// Follows a wall clock that was set forward, or that went on while the machine slept: else every packet would seem to come from the
+    /// future. What was accepted stays remembered. A wall clock that was set back is not followed: it would open the past again.
+    /// Whether it was followed.
+    pub fn follow(&mut self, now: Now) -> bool {
+        self.latest = self.latest.max(now.mono);
+        let ahead = now.wall.saturating_since(self.clock(now));
+        self.start.wall = self.start.wall.saturating_add(ahead);
+        !ahead.is_zero()
     }
 
     /// Nonces remembered at present.

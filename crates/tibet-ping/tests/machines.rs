@@ -15,7 +15,6 @@ use tibet_ping::{
     MAX_PER_VOUCHER, MAX_UNBOUND_BEACONS, Packet, PeerTable, PendingPing, PendingQueue, PendingRefusal,
     Relay, RelayConfig, RelayDecision, RelayDrop, Response, RoutingMode, Rule, RulePattern, RulePatternError,
     Standing, Thresholds, TrustError, TrustTable, VouchBook, VouchRefusal, can_be_answered, verify_ping,
-    verify_pong,
 };
 
 fn address(n: usize) -> SocketAddr {
@@ -275,6 +274,7 @@ fn beacon(device: &str, key: &SecretKey, seconds: i64) -> Signed<Beacon> {
     let beacon = Beacon {
         id: [1; 16],
         name: name(device),
+        fingerprint: Fingerprint::from_bytes([7; 32]),
         key_hash: Beacon::hash_of(&key.public_key()),
         port: 7150,
         capabilities: ["door.unlock", "mqtt"].map(|c| c.parse().expect("capability")).into(),
@@ -382,25 +382,26 @@ fn only_a_direct_verified_packet_moves_a_peer() {
     let sensor = name("jis:home:sensor");
     let heard = |peers: &mut PeerTable, packet: &Packet, from, seconds| {
         let ping = verify_ping(packet, &key(0).public_key()).expect("verified");
-        peers.handle_ping(&ping, from, now(seconds)).map(|peer| peer.endpoint)
+        peers.handle_ping(&ping, from, now(seconds)).peer().map(|peer| peer.endpoint)
     };
     assert_eq!(heard(&mut peers, &sign(mesh(1), 0), address(1), 0.0), None);
     assert_eq!(heard(&mut peers, &signed(1), address(1), 0.0), Some(address(1)));
-    assert_eq!(heard(&mut peers, &sign(mesh(2), 0), address(2), 1.0), Some(address(1)));
-    assert_eq!(heard(&mut peers, &Packet { hop_count: 1, ..signed(3) }, address(2), 1.0), Some(address(1)));
-    assert_eq!(heard(&mut peers, &signed(4), "10.0.0.1:0".parse().expect("address"), 1.0), Some(address(1)));
-    assert_eq!(heard(&mut peers, &signed(5), address(3), 2.0), Some(address(3)));
-    // A response keeps it alive from where it is, and moves it nowhere.
-    let mut response = Response::to(&packet(1), &sensor, Decision::Accept, Zone::Groen, 0.9, fresh(1, NOON));
-    tibet_ping::sign_pong(&mut response, &[0; 32], &key(0), 0).expect("signed");
-    let pong = verify_pong(&response, &[0; 32], &sensor, &key(0).public_key()).expect("verified");
-    peers.handle_pong(&pong, address(4), now(100.0));
-    assert_eq!(peers.get(&sensor, now(122.5)), None);
-    peers.handle_pong(&pong, address(3), now(100.0));
-    assert_eq!(peers.get(&sensor, now(122.5)).map(|peer| peer.endpoint), Some(address(3)));
+    for from in ["10.0.0.1:0".parse().expect("address"), address(2)] {
+        assert_eq!(heard(&mut peers, &sign(mesh(2), 0), from, 1.0), None);
+        assert_eq!(heard(&mut peers, &Packet { hop_count: 1, ..signed(3) }, from, 1.0), None);
+    }
+    // Rule R24: a packet from elsewhere moves nothing, since anybody can send a captured one; an answer from there does.
+    assert_eq!(heard(&mut peers, &signed(5), address(3), 2.0), Some(address(1)));
+    assert!(peers.get(&sensor, now(2.0)).is_some_and(|peer| peer.endpoint == address(1) && !peer.reachable));
+    assert_eq!(peers.confirm(&sensor, address(3), now(100.0)), Some(address(1)));
+    assert_eq!(peers.confirm(&sensor, address(3), now(100.0)), None);
+    assert!(peers.get(&sensor, now(122.5)).is_some_and(|peer| peer.endpoint == address(3) && peer.reachable));
+    // After a long silence it is wherever it speaks from.
+    assert_eq!(heard(&mut peers, &signed(6), address(4), 230.0), Some(address(4)));
+    assert!(peers.insert_fixed(name("jis:home:hub"), address(9), now(230.0)));
     // Cleared every 45 s.
-    assert_eq!((peers.handle_timeout(now(44.0)), peers.poll_timeout()), (0, now(45.0).mono));
-    assert_eq!((peers.handle_timeout(now(300.0)), peers.len()), (1, 0));
+    assert_eq!((peers.handle_timeout(now(44.0)), peers.poll_timeout()), (Vec::new(), now(45.0).mono));
+    assert_eq!((peers.handle_timeout(now(400.0)), peers.len()), (vec![sensor], 1));
 }
 
 // Relay.
@@ -418,7 +419,8 @@ impl Mesh {
             let heartbeat = Packet::heartbeat(&name(&format!("jis:peer:n{n}")), fresh(n as u64, NOON));
             let heartbeat = sign(heartbeat, 0);
             let ping = verify_ping(&heartbeat, &key(0).public_key()).expect("verified");
-            peers.handle_ping(&ping, address(n), now(0.0)).expect("peer");
+            peers.handle_ping(&ping, address(n), now(0.0)).peer().expect("peer");
+            peers.confirm(ping.source(), address(n), now(0.0));
         }
         Self { relay: Relay::new(name("jis:relay"), RelayConfig::default()), peers }
     }

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::bytes;
-use jis::{SecretKey, Signed, UnixTime, hex, message_hash};
+use jis::{Fingerprint, SecretKey, Signed, UnixTime, hex, message_hash};
 use tibet_core::json::{self, Object, Value};
 use tibet_ping::{
     Beacon, Encoding, Frame, Packet, PingType, Priority, Response, RoutingMode, beacon_in, discover_payload,
@@ -161,6 +161,7 @@ fn beacon() {
     let beacon = Beacon {
         id: hex::decode_array(&e.take("id")).expect("id"),
         name: common::name(&e.take("name")),
+        fingerprint: Fingerprint::from_bytes(hex::decode_array(&e.take("fingerprint")).expect("fingerprint")),
         key_hash: hex::decode_array(&e.take("key_hash")).expect("hash"),
         port: e.integer("port").try_into().expect("port"),
         capabilities: e.take("capabilities").split(' ').map(|c| c.parse().expect("capability")).collect(),

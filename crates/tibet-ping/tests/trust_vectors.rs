@@ -247,6 +247,7 @@ fn beacon(case: &Case, key: &SecretKey) -> Option<Signed<Beacon>> {
     let beacon = Beacon {
         id: [1; 16],
         name: name(case.text("source_did")),
+        fingerprint: Fingerprint::from_bytes([7; 32]),
         key_hash: Beacon::hash_of(&key.public_key()),
         port: 7150,
         capabilities: case.texts("capabilities").iter().map(|c| c.parse().expect("capability")).collect(),
