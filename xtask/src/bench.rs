@@ -3,13 +3,16 @@
 //! A row is measured in rounds, limit and ours in turn, and its ratio is the median of the rounds' ratios: what else runs on the machine
 //! disturbs both alike. Nothing is asserted about time.
 
+mod codec;
 mod devices;
 mod limits;
 mod lookup;
 mod measure;
 mod peers;
+mod raw_messages;
 mod registration;
 mod report;
+mod senders;
 mod tokens;
 mod verification;
 
@@ -45,6 +48,7 @@ enum Group {
     Verification,
     Lookup,
     Tokens,
+    Codec,
 }
 
 impl Group {
@@ -54,6 +58,7 @@ impl Group {
             Self::Verification => verification::rows(bench),
             Self::Lookup => lookup::rows(bench),
             Self::Tokens => tokens::rows(bench),
+            Self::Codec => codec::rows(bench),
         }
     }
 }
