@@ -134,6 +134,12 @@ impl KeyBook {
         Ok(())
     }
 
+    /// Whether a name may speak without a signature: the operator allows it and it has no key.
+    #[must_use]
+    pub fn may_be_unsigned(&self, name: &Name) -> bool {
+        self.unsigned.contains(name) && self.key(name).is_none()
+    }
+
     /// How `packet` is to be checked. Stores nothing.
     ///
     /// # Errors

@@ -48,6 +48,13 @@ mod keys;
 pub use keys::{
     Expected, FirstContact, KeyBook, KeyBookFull, KeyRefusal, KeySource, MAX_KEYS, MAX_PINS, MAX_UNSIGNED,
 };
+mod node;
+pub use node::{
+    AnswerError, Answered, Ask, AskError, DISCOVERY_INTERVAL, Destination, Discovered, Event,
+    HEARTBEAT_INTERVAL, Ignored, MAX_CLAIMS, MAX_QUESTIONS, MAX_REQUESTS, NodeConfig, NodeIdentity,
+    NodeStats, OperatorError, PendingSettled, PingNode, PingSeen, Proof, QUESTION_LIFETIME, QuestionId,
+    REQUEST_TIMEOUT, RandomSource, RequestId, TokenStamp, Transmit,
+};
 mod now;
 pub use now::Now;
 mod packet;

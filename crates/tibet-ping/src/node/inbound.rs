@@ -1,0 +1,348 @@
+//! What becomes of a packet.
+
+use std::net::SocketAddr;
+
+use jis::{Name, PublicKey};
+use tibet_core::Zone;
+
+use super::PingNode;
+use super::answering::Asked;
+use super::drops::Dropped;
+use super::event::{Event, PingSeen, Proof};
+use crate::airlock::{PendingPing, Standing};
+use crate::frame::Encoding;
+use crate::keys::{Expected, KeyRefusal};
+use crate::now::Now;
+use crate::packet::{Packet, Target};
+use crate::peers::Heard;
+use crate::rate::Rate;
+use crate::relay::RelayDecision;
+use crate::replay::Sender;
+use crate::signing::{VerifiedPing, VerifyError, request_hash, verify_ping};
+use crate::trust::{Trust, TrustSource};
+use crate::words::{Decision, PingType, Priority, RoutingMode};
+
+/// Signature checks of names that nobody has spoken under yet: 50 µs each, so 5 % of a core (SECURITY R18).
+const STRANGERS: Rate = Rate { burst: 100, per_second: 1000 };
+/// Signature checks of known names that speak from elsewhere than they are known to be: 10 % of a core. A peer that is where it was is never
+/// kept waiting by these.
+const ELSEWHERE: Rate = Rate { burst: 500, per_second: 2000 };
+
+/// A packet on its way through the node.
+pub(super) struct Inbound {
+    pub packet: Packet,
+    pub from: SocketAddr,
+    pub encoding: Encoding,
+    /// Bytes of the datagram.
+    pub length: usize,
+    pub now: Now,
+}
+
+/// Whom a packet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Us,
+    Everybody,
+    Other,
+}
+
+/// What the airlock said, for keeping.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ruling {
+    pub trust: Trust,
+    pub zone: Zone,
+    pub decision: Decision,
+    pub rule: Option<String>,
+    /// Why it waits, if it does.
+    pub reason: String,
+}
+
+impl PingNode {
+    /// The table in the crate's documentation is the order of this.
+    pub(super) fn handle_packet(&mut self, inbound: Inbound) -> Result<(), Dropped> {
+        let Inbound { packet, from, now, .. } = &inbound;
+        if packet.source_did == self.identity.name.as_str() {
+            return Err(Dropped::Own);
+        }
+        let audience = self.audience(packet)?;
+        let name = packet.source().map_err(|_| KeyRefusal::BadName)?;
+        let expected = match self.keys.expected(packet) {
+            Ok(expected) => expected,
+            Err(refusal) => {
+                if refusal == KeyRefusal::ChangedKey && self.may_tell(*now) {
+                    self.tell(Event::ChangedKey { name, from: *from });
+                }
+                return Err(refusal.into());
+            }
+        };
+        self.check_fresh(packet, &expected, *now)?;
+        let ruling = self.rule(packet, &name, &expected, *now);
+        match expected {
+            Expected::Unsigned => self.handle_unsigned(&inbound, audience, ruling),
+            Expected::FirstContact(_) if ruling.decision == Decision::Reject => {
+                // What it says would change nothing if it were true, so nobody looks whether it is.
+                self.tell_of_rood(inbound, ruling)
+            }
+            Expected::FirstContact(key) => {
+                if !self.strangers.take(STRANGERS, now.mono) {
+                    return Err(Dropped::Budget);
+                }
+                let ping = verify_ping(packet, &key)?;
+                self.handle_verified(&inbound, &ping, audience, ruling, Proof::FirstContact)
+            }
+            Expected::Bound(key) => {
+                self.check_budget(&name, *from, *now)?;
+                let ping = verify_ping(packet, &key)?;
+                self.handle_verified(&inbound, &ping, audience, ruling, Proof::Verified)
+            }
+        }
+    }
+
+    fn audience(&self, packet: &Packet) -> Result<Audience, Dropped> {
+        match packet.target().map_err(|_| Dropped::BadTarget)? {
+            Target::Name(name) if name == self.identity.name => Ok(Audience::Us),
+            Target::Name(_) => Ok(Audience::Other),
+            // What is to be done is for one device to do (SECURITY 3.2 row 35).
+            Target::Broadcast if matches!(packet.ping_type, PingType::Intent | PingType::Relay) => {
+                Err(Dropped::Broadcast)
+            }
+            Target::Broadcast => Ok(Audience::Everybody),
+        }
+    }
+
+    fn check_fresh(&self, packet: &Packet, expected: &Expected, now: Now) -> Result<(), Dropped> {
+        let expires_at = packet.claim.map(|claim| claim.expires_at);
+        let sender = sender(packet, expected);
+        let time = self.replay.check(sender, &packet.nonce, &packet.timestamp, expires_at, now)?;
+        if let Some(restart) = &self.restart {
+            restart.check(time)?;
+        }
+        Ok(())
+    }
+
+    fn rule(&self, packet: &Packet, name: &Name, expected: &Expected, now: Now) -> Ruling {
+        let trust = self.trust.lookup(name, &self.vouches, now.wall);
+        let standing = match (expected, trust.source) {
+            (Expected::Bound(_) | Expected::FirstContact(_), _) => Standing::Verified,
+            (Expected::Unsigned, TrustSource::Explicit) => Standing::UnsignedExplicit,
+            (Expected::Unsigned, _) => Standing::Unsigned,
+        };
+        let verdict = self.airlock.evaluate(packet, trust.score, standing);
+        let waits = verdict.decision == Decision::Pending;
+        Ruling {
+            trust,
+            zone: verdict.zone,
+            decision: verdict.decision,
+            rule: verdict.rule.map(|rule| rule.name.clone()),
+            reason: if waits { verdict.reason(trust.score) } else { String::new() },
+        }
+    }
+
+    /// Peers that are where they were come first; whoever claims to be one from elsewhere waits in line (SECURITY R18).
+    fn check_budget(&mut self, name: &Name, from: SocketAddr, now: Now) -> Result<(), Dropped> {
+        let at_home = self.peers.get(name, now).is_some_and(|peer| peer.endpoint == from);
+        let allowed = at_home || self.elsewhere.take(ELSEWHERE, now.mono);
+        allowed.then_some(()).ok_or(Dropped::Budget)
+    }
+
+    fn handle_verified(
+        &mut self,
+        inbound: &Inbound,
+        ping: &VerifiedPing<'_>,
+        audience: Audience,
+        ruling: Ruling,
+        proof: Proof,
+    ) -> Result<(), Dropped> {
+        if audience == Audience::Other {
+            return self.handle_others(inbound, ping, &ruling, proof);
+        }
+        ping.check_audience(&self.identity.name, &self.public_key)?;
+        self.remember(&inbound.packet, Sender::Key(&ping.claim().public_key), inbound.now)?;
+        self.pin(ping, proof, inbound.now)?;
+        self.paths.earn(inbound.from, inbound.length, inbound.now.mono);
+        let silent = ruling.decision == Decision::Reject;
+        // The answer comes first: what may be sent to an unproven address is for that.
+        let decided = self.decide(inbound, audience, ruling, proof, ping.hash());
+        if !silent {
+            self.hear(ping, inbound.from, inbound.now)?;
+        }
+        decided
+    }
+
+    fn handle_unsigned(
+        &mut self,
+        inbound: &Inbound,
+        audience: Audience,
+        ruling: Ruling,
+    ) -> Result<(), Dropped> {
+        if audience == Audience::Other {
+            // SECURITY R72, 3.2 row 77.
+            return Err(VerifyError::Unsigned.into());
+        }
+        let packet = &inbound.packet;
+        self.remember(packet, Sender::Unsigned(&packet.source_did), inbound.now)?;
+        self.paths.earn(inbound.from, inbound.length, inbound.now.mono);
+        self.decide(inbound, audience, ruling, Proof::Unsigned, request_hash(packet))
+    }
+
+    /// From here on the same packet is a replay.
+    fn remember(&mut self, packet: &Packet, sender: Sender<'_>, now: Now) -> Result<(), Dropped> {
+        let expires_at = packet.claim.map(|claim| claim.expires_at);
+        self.replay.insert(sender, &packet.nonce, &packet.timestamp, expires_at, now)?;
+        Ok(())
+    }
+
+    fn pin(&mut self, ping: &VerifiedPing<'_>, proof: Proof, now: Now) -> Result<(), Dropped> {
+        if proof == Proof::FirstContact
+            && let Some(binding) = self.keys.handle_first_contact(ping)
+        {
+            let stamp = self.stamp(now)?;
+            self.tell(Event::Pinned { binding, stamp });
+        }
+        Ok(())
+    }
+
+    /// Takes note of where a sender is.
+    fn hear(&mut self, ping: &VerifiedPing<'_>, from: SocketAddr, now: Now) -> Result<(), Dropped> {
+        let heard = self.peers.handle_ping(ping, from, now);
+        if let Heard::New(_) = heard {
+            let (name, stamp) = (ping.source().clone(), self.stamp(now)?);
+            self.tell(Event::PeerFound { name, address: from, stamp });
+        }
+        let unproven = match heard {
+            Heard::Elsewhere(_) => true,
+            Heard::New(peer) | Heard::Same(peer) => !peer.reachable,
+            Heard::Nothing => false,
+        };
+        // Other packets are to be answered, and what may be sent there is for that.
+        if unproven && is_sign_of_life(ping.packet()) {
+            self.probe(ping.source(), from, now);
+        }
+        self.release_held(from, now);
+        Ok(())
+    }
+
+    /// A packet for somebody else.
+    fn handle_others(
+        &mut self,
+        inbound: &Inbound,
+        ping: &VerifiedPing<'_>,
+        ruling: &Ruling,
+        proof: Proof,
+    ) -> Result<(), Dropped> {
+        let Inbound { packet, from, encoding, length, now } = inbound;
+        if packet.routing_mode != RoutingMode::Mesh {
+            return Err(VerifyError::NotForUs.into());
+        }
+        if ruling.zone == Zone::Rood || ruling.decision == Decision::Reject {
+            return Err(Dropped::Rood);
+        }
+        self.pin(ping, proof, *now)?;
+        self.peers.handle_ping(ping, *from, *now);
+        match self.relay.handle_ping(ping, *from, &self.peers, *now) {
+            RelayDecision::Drop(reason) => Err(Dropped::Relay(reason)),
+            RelayDecision::Forward { packet, to } => {
+                // The answer goes back there.
+                self.paths.earn(*from, *length, now.mono);
+                let bytes = packet.encode(*encoding).map_err(|_| Dropped::Unwritable)?;
+                for address in &to {
+                    self.transmit(*address, bytes.clone());
+                }
+                let stamp = self.stamp(*now)?;
+                self.tell(Event::Relayed { packet, to, stamp });
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what the airlock said.
+    fn decide(
+        &mut self,
+        inbound: &Inbound,
+        audience: Audience,
+        ruling: Ruling,
+        proof: Proof,
+        hash: [u8; 32],
+    ) -> Result<(), Dropped> {
+        let Inbound { packet, from, encoding, length, now } = inbound;
+        if is_sign_of_life(packet) {
+            return Ok(());
+        }
+        let asked = Asked { packet, hash, to: *from, encoding: *encoding };
+        if packet.ping_type == PingType::Heartbeat {
+            // It asks whether we are here. That waits for no human and is not worth a line.
+            let wanted = audience == Audience::Us && ruling.decision != Decision::Reject;
+            let (fresh, _) = self.draw(*now)?;
+            return if wanted { self.answer_at_once(&asked, &ruling, fresh, None, *now) } else { Ok(()) };
+        }
+        if audience == Audience::Everybody {
+            // Searches come in on the discovery port.
+            return Err(Dropped::NotDiscovery);
+        }
+        let (fresh, stamp) = self.draw(*now)?;
+        let seen = PingSeen {
+            packet: packet.clone(),
+            from: *from,
+            proof,
+            trust: ruling.trust,
+            zone: ruling.zone,
+            decision: ruling.decision,
+            rule: ruling.rule.clone(),
+            stamp,
+        };
+        match ruling.decision {
+            Decision::Reject => {
+                self.tell(Event::Ping(Box::new(seen)));
+                Err(Dropped::Rood)
+            }
+            Decision::Accept if self.is_claimed(packet) => {
+                self.ask_application(&asked, ruling, seen, fresh, *now)
+            }
+            Decision::Accept => {
+                self.tell(Event::Ping(Box::new(seen)));
+                self.answer_at_once(&asked, &ruling, fresh, Some(stamp), *now)
+            }
+            Decision::Pending => {
+                let ping = PendingPing {
+                    packet: packet.clone(),
+                    frame_len: *length,
+                    reply_to: *from,
+                    encoding: *encoding,
+                    trust: ruling.trust.score,
+                    reason: ruling.reason.clone(),
+                    rule: ruling.rule.clone(),
+                    since: *now,
+                };
+                let waits = self.pending.handle_pending(ping);
+                self.tell(Event::Ping(Box::new(seen)));
+                waits.map_err(|_| Dropped::Waiting)?;
+                self.answer_at_once(&asked, &ruling, fresh, Some(stamp), *now)
+            }
+        }
+    }
+
+    fn tell_of_rood(&mut self, inbound: Inbound, ruling: Ruling) -> Result<(), Dropped> {
+        if self.may_tell(inbound.now) {
+            let stamp = self.stamp(inbound.now)?;
+            let Ruling { trust, zone, decision, rule, .. } = ruling;
+            let (packet, from, proof) = (inbound.packet, inbound.from, Proof::Unproven);
+            let seen = PingSeen { packet, from, proof, trust, zone, decision, rule, stamp };
+            self.tell(Event::Ping(Box::new(seen)));
+        }
+        Err(Dropped::Rood)
+    }
+}
+
+/// A lazy heartbeat asks for nothing.
+fn is_sign_of_life(packet: &Packet) -> bool {
+    packet.ping_type == PingType::Heartbeat && packet.priority == Priority::Lazy
+}
+
+/// Whose nonce it is: the key's, not the name's, as far as there is one.
+fn sender<'a>(packet: &'a Packet, expected: &'a Expected) -> Sender<'a> {
+    let key: &PublicKey = match expected {
+        Expected::Bound(key) | Expected::FirstContact(key) => key,
+        Expected::Unsigned => return Sender::Unsigned(&packet.source_did),
+    };
+    Sender::Key(key)
+}

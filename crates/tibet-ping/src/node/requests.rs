@@ -1,0 +1,174 @@
+//! The requests of ours that wait for an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jis::Name;
+
+use crate::frame::Encoding;
+use crate::node::event::{Ignored, RequestId, TokenStamp};
+use crate::packet::Packet;
+use crate::words::RoutingMode;
+
+/// Requests that can wait at a time: some 1 KiB each, 4 MiB.
+pub const MAX_REQUESTS: usize = 4096;
+/// Signatures looked at for one request. More answers to it than that are an attack by somebody who sees its traffic.
+const MAX_CHECKS: u8 = 16;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody asked for it. After `pending` the decision is waited for this long.
+    Ask { decision_timeout: Duration },
+    /// As before, and the answer was `pending`: a sign of life now and then keeps the way open.
+    Decision,
+    /// To see whether a peer is where it seems to be.
+    Probe,
+    /// A search for devices, which many may answer.
+    Search,
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub purpose: Purpose,
+    pub packet: Packet,
+    /// Who is to answer; `None` for whoever hears it.
+    pub target: Option<Name>,
+    /// Where it went.
+    pub to: Vec<SocketAddr>,
+    /// What the answer is bound to.
+    pub hash: [u8; 32],
+    pub encoding: Encoding,
+    pub sent_at: Duration,
+    pub deadline: Duration,
+    pub ignored: Ignored,
+    pub stamp: TokenStamp,
+    checks_left: u8,
+}
+
+impl Request {
+    /// Not yet signed or sent.
+    pub(super) fn new(
+        purpose: Purpose,
+        target: Option<Name>,
+        packet: Packet,
+        encoding: Encoding,
+        stamp: TokenStamp,
+    ) -> Self {
+        Self {
+            purpose,
+            packet,
+            target,
+            to: Vec::new(),
+            hash: [0; 32],
+            encoding,
+            sent_at: Duration::ZERO,
+            deadline: Duration::ZERO,
+            ignored: Ignored::default(),
+            stamp,
+            checks_left: MAX_CHECKS,
+        }
+    }
+
+    fn probed(&self) -> Option<(Name, SocketAddr)> {
+        let is_probe = self.purpose == Purpose::Probe;
+        self.target.clone().zip(self.to.first().copied()).filter(|_| is_probe)
+    }
+
+    /// Whether another signature is looked at for it. Whoever searches hears many.
+    pub(super) fn may_check(&mut self) -> bool {
+        let left = self.checks_left.checked_sub(1);
+        self.checks_left = left.unwrap_or(0);
+        left.is_some() || self.purpose == Purpose::Search
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    waiting: BTreeMap<RequestId, Request>,
+    /// When each is given up.
+    deadlines: BTreeSet<(Duration, RequestId)>,
+    /// When those that wait for a decision give their next sign of life.
+    signs: BTreeSet<(Duration, RequestId)>,
+    /// Who is being probed where.
+    probes: BTreeSet<(Name, SocketAddr)>,
+}
+
+impl Requests {
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_REQUESTS
+    }
+
+    /// Whether this id waits already.
+    pub(super) fn contains(&self, id: RequestId) -> bool {
+        self.waiting.contains_key(&id)
+    }
+
+    pub(super) fn insert(&mut self, id: RequestId, request: Request) {
+        self.deadlines.insert((request.deadline, id));
+        self.probes.extend(request.probed());
+        self.waiting.insert(id, request);
+    }
+
+    pub(super) fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
+        self.waiting.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Request> {
+        let request = self.waiting.remove(&id)?;
+        self.deadlines.remove(&(request.deadline, id));
+        if let Some(probed) = request.probed() {
+            self.probes.remove(&probed);
+        }
+        Some(request)
+    }
+
+    /// The answer was `pending`: the decision is waited for until `deadline`.
+    pub(super) fn wait_for_decision(&mut self, id: RequestId, deadline: Duration, next_sign: Duration) {
+        let Some(request) = self.waiting.get_mut(&id) else { return };
+        self.deadlines.remove(&(request.deadline, id));
+        (request.purpose, request.deadline) = (Purpose::Decision, deadline);
+        self.deadlines.insert((deadline, id));
+        self.signs.insert((next_sign, id));
+    }
+
+    /// One whose time is up.
+    pub(super) fn expired(&mut self, now: Duration) -> Option<(RequestId, Request)> {
+        let &(deadline, id) = self.deadlines.first()?;
+        if deadline > now {
+            return None;
+        }
+        self.remove(id).map(|request| (id, request))
+    }
+
+    /// Whether a probe to `name` at `address` is on its way.
+    pub(super) fn is_probing(&self, name: &Name, address: SocketAddr) -> bool {
+        self.probes.contains(&(name.clone(), address))
+    }
+
+    /// One that waits for a decision and is due to give a sign of life: whom it is for, and where it is. The next one is due after `every`.
+    pub(super) fn sign_due(&mut self, now: Duration, every: Duration) -> Option<(Name, SocketAddr)> {
+        while let Some(&(due, id)) = self.signs.first()
+            && due <= now
+        {
+            self.signs.pop_first();
+            // Those that were settled meanwhile leave nothing but this, and a relay has no use for signs of life.
+            let straight = |request: &&Request| request.packet.routing_mode == RoutingMode::Direct;
+            if let Some(request) = self.waiting.get(&id).filter(straight) {
+                self.signs.insert((now.saturating_add(every), id));
+                return request.target.clone().zip(request.to.first().copied());
+            }
+        }
+        None
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let first = |set: &BTreeSet<(Duration, RequestId)>| set.first().map(|(due, _)| *due);
+        first(&self.deadlines).into_iter().chain(first(&self.signs)).min()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
