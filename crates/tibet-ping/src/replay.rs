@@ -154,7 +154,7 @@ impl ReplayCache {
         now: Now,
     ) -> Result<Timestamp, ReplayRefusal> {
         let time = Timestamp::parse(timestamp).ok_or(ReplayRefusal::NoTime)?;
-        let clock = self.clock_micros(now);
+        let clock = clock_micros(self.clock(now));
         let age = clock - time.as_micros();
         if age > self.window {
             return Err(ReplayRefusal::TooOld);
@@ -162,7 +162,7 @@ impl ReplayCache {
         if age < -self.skew {
             return Err(ReplayRefusal::TooNew);
         }
-        if expires_at.is_some_and(|at| Timestamp::from(at).as_micros() < clock) {
+        if expires_at.is_some_and(|at| clock_micros(at) < clock) {
             return Err(ReplayRefusal::Expired);
         }
         let key = self.key(sender, nonce);
@@ -197,7 +197,7 @@ impl ReplayCache {
             return Err(ReplayRefusal::Full);
         }
         // Kept for the whole second in which the timestamp becomes too old, skew included (SECURITY R21).
-        let until = time.as_micros() + self.window + self.skew - self.start_micros();
+        let until = time.as_micros() + self.window + self.skew - clock_micros(self.start.wall);
         let second = u32::try_from(until.max(0) / 1_000_000 + 1).map_err(|_| ReplayRefusal::TooNew)?;
         let key = self.key(sender, nonce);
         self.entries.insert(key);
@@ -268,14 +268,13 @@ impl ReplayCache {
             Sha256::new().chain_update(self.seed).chain_update([kind]).chain_update(bytes).finalize();
         digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
+}
 
-    fn clock_micros(&self, now: Now) -> i64 {
-        Timestamp::from(self.clock(now)).as_micros()
-    }
-
-    fn start_micros(&self) -> i64 {
-        Timestamp::from(self.start.wall).as_micros()
-    }
+/// A clock's time. Not through [`Timestamp`], whose years end with 9999: a clock beyond them would stand still there, and let that
+/// year's last packets in for ever while their nonces are forgotten.
+fn clock_micros(time: UnixTime) -> i64 {
+    // At most 2⁵³ ms: below 2⁶³ µs by more than all years that can be written.
+    i64::try_from(time.as_millis()).map_or(i64::MAX, |millis| millis * 1000)
 }
 
 /// At most an hour, so that sums with timestamps cannot overflow.

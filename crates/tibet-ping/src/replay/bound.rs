@@ -41,7 +41,8 @@ impl RestartBound {
             return None;
         }
         self.asked_at = Some(now.mono);
-        Some(clock.saturating_add(Self::AHEAD))
+        // Never below what is on disk: with a clock set back, the next restart would not know what an earlier run has accepted.
+        Some(clock.saturating_add(Self::AHEAD)).max(self.persisted).max(self.refused_through)
     }
 
     /// `bound` is on disk now, fsync and all.
