@@ -23,6 +23,9 @@ pub struct PingFacts<'a> {
     pub hop_count: u64,
     /// The pod it came from; `None` and empty are not recorded.
     pub pod_id: Option<&'a str>,
+    /// What stands behind the sender's name: `verified`, `unauthenticated`, …; `None` is not recorded. The Python packages check nothing and
+    /// record nothing.
+    pub proof: Option<&'a str>,
 }
 
 impl Default for PingFacts<'_> {
@@ -37,6 +40,7 @@ impl Default for PingFacts<'_> {
             routing_mode: "direct",
             hop_count: 0,
             pod_id: None,
+            proof: None,
         }
     }
 }

@@ -224,6 +224,11 @@ impl<S: TokenStore> Provider<S> {
         &self.store
     }
 
+    /// The store, for what it does besides keeping tokens. Tokens that are appended past the provider break its chain.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// The store, the provider being done with.
     #[must_use]
     pub fn into_store(self) -> S {
@@ -251,6 +256,9 @@ pub(crate) fn ping_draft(ping: &PingFacts<'_>, response: Option<&ResponseFacts<'
     let mut eromheen = object! { "routing_mode" => ping.routing_mode, "hop_count" => ping.hop_count };
     if let Some(pod_id) = ping.pod_id.filter(|pod_id| !pod_id.is_empty()) {
         eromheen.insert("pod_id", pod_id);
+    }
+    if let Some(proof) = ping.proof {
+        eromheen.insert("proof", proof);
     }
     if let Some(response) = response {
         eromheen.insert("decision", response.decision);

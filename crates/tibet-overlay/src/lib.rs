@@ -14,7 +14,7 @@
 //! the network comes on top.
 
 pub mod secret_file;
-pub mod system;
+pub use tibet_iot::system;
 
 mod device;
 pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};

@@ -257,6 +257,12 @@ impl PingNode {
         self.own_addresses = addresses.into_iter().take(MAX_OWN_ADDRESSES).collect();
     }
 
+    /// Says which port the node answers on, so that it announces itself from now on, beginning at once; or that it has none any more.
+    pub fn set_port(&mut self, port: Option<u16>, now: Now) {
+        self.config.port = port;
+        self.rounds.announce_from(&self.config, now);
+    }
+
     /// Who the node is.
     #[must_use]
     pub fn name(&self) -> &Name {

@@ -32,10 +32,18 @@ impl Rounds {
         Self {
             heartbeat: config.heartbeat.map(|interval| now.mono.saturating_add(interval)),
             round: None,
-            discovery: config.discovery.filter(|_| config.port.is_some()).map(|_| now.mono),
+            discovery: first_announcement(config, now),
             summary: now.mono.saturating_add(SUMMARY),
         }
     }
+
+    pub(super) fn announce_from(&mut self, config: &NodeConfig, now: Now) {
+        self.discovery = first_announcement(config, now);
+    }
+}
+
+fn first_announcement(config: &NodeConfig, now: Now) -> Option<Duration> {
+    config.discovery.filter(|_| config.port.is_some()).map(|_| now.mono)
 }
 
 impl PingNode {

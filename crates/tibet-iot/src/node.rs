@@ -1,0 +1,570 @@
+//! A node on the network.
+
+mod audit;
+pub use audit::{Audit, AuditStore};
+mod clock;
+use clock::Clock;
+mod driver;
+use driver::Driver;
+mod keeper;
+use keeper::Keeper;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jis::{Name, UnixTime};
+use tibet_core::StoreError;
+use tibet_core::json::Object;
+use tibet_ping::{
+    Answered, Ask, AskError, Binding, Discovered, Event, Glob, Ignored, KeySource, NodeConfig, NodeIdentity,
+    NodeStats, OperatorError, Packet, Peer, PingNode, PingSeen, RequestId, RestartBound, Rule, Trust,
+    VouchId,
+};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::multicast::{Discovery, DiscoveryConfig};
+use crate::state::{NodeState, StateError};
+use crate::system::{NoRandomness, random};
+use crate::udp::{UdpPort, UdpStats};
+
+/// The UDP port of the TP protocol.
+pub const MAIN_PORT: u16 = 7150;
+/// Events kept for a subscriber who is slow; older ones are lost to it, not to the tokens.
+const EVENTS: usize = 4096;
+/// Intent patterns with a handler.
+const MAX_HANDLERS: usize = tibet_ping::MAX_CLAIMS;
+
+/// How a node is on the network.
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// The address and port of its socket; `[::]:7150`, which speaks IPv4 too, unless set otherwise. Port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Where it announces itself and hears others; `None` to do neither.
+    pub discovery: Option<DiscoveryConfig>,
+    /// The protocol's settings: encoding, intervals, thresholds. Port, restart bound and tokens are filled in by [`IotNode::start`].
+    pub node: NodeConfig,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), MAIN_PORT),
+            discovery: Some(DiscoveryConfig::default()),
+            node: NodeConfig::default(),
+        }
+    }
+}
+
+/// What a handler is asked: a ping that was let in.
+#[derive(Debug, Clone)]
+pub struct IntentRequest {
+    /// The ping, with who sent it and how far that is proven and trusted.
+    pub ping: PingSeen,
+}
+
+impl IntentRequest {
+    /// The packet.
+    #[must_use]
+    pub fn packet(&self) -> &Packet {
+        &self.ping.packet
+    }
+}
+
+/// What a handler answers.
+#[derive(Debug, Clone, Default)]
+pub struct IntentAnswer {
+    /// What comes with the answer.
+    pub payload: Object,
+    /// What is offered; `None` for what the node offers anyway.
+    pub capabilities: Option<Vec<String>>,
+}
+
+impl From<Object> for IntentAnswer {
+    fn from(payload: Object) -> Self {
+        Self { payload, capabilities: None }
+    }
+}
+
+type Handler = Arc<dyn Fn(IntentRequest) -> Pin<Box<dyn Future<Output = IntentAnswer> + Send>> + Send + Sync>;
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was answered.
+    Answer(Box<Answered>),
+    /// It was not, within its time; or the node was stopped.
+    NoAnswer(Ignored),
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// It runs.
+    #[error("the node runs already")]
+    Running,
+    /// Its port cannot be had.
+    #[error("{0}")]
+    Bind(std::io::Error),
+    /// Announcements can neither be sent nor heard.
+    #[error("{0}")]
+    Discovery(std::io::Error),
+    /// What it keeps on disk cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The system gives no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+/// Why a node stopped by itself. It does not go on without what it is to keep (SECURITY R30).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The socket is of no use any more.
+    #[error("the socket failed: {0}")]
+    Socket(std::io::Error),
+    /// A token could not be kept.
+    #[error("the audit log cannot be written: {0}")]
+    Audit(#[from] StoreError),
+    /// What it keeps on disk cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A part of it panicked.
+    #[error("the node failed: {0}")]
+    Failed(String),
+}
+
+/// A node of the TP protocol on a UDP socket.
+///
+/// Its protocol is a [`PingNode`]; a task of its own passes datagrams, time and events between that, the socket, the discovery groups and the
+/// disk. All methods can be called while it runs. Must be used within a tokio runtime.
+pub struct IotNode {
+    shared: Arc<Shared>,
+    config: TransportConfig,
+    keeper: Option<Keeper>,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<(Keeper, Result<(), NodeError>)>,
+    address: SocketAddr,
+}
+
+/// What the task and the methods share. The locks are held for no longer than a call into the protocol takes, and never across an `await`.
+struct Shared {
+    clock: Clock,
+    node: Mutex<PingNode>,
+    /// Whoever waits for what becomes of a request.
+    waiting: Mutex<BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>>,
+    handlers: Mutex<Vec<(Glob, Handler)>>,
+    events: broadcast::Sender<Arc<Event>>,
+    /// There is something to send or to tell.
+    work: Notify,
+    udp: Mutex<UdpStats>,
+}
+
+impl Shared {
+    fn node(&self) -> MutexGuard<'_, PingNode> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handlers(&self) -> MutexGuard<'_, Vec<(Glob, Handler)>> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IotNode {
+    /// A node that is not on the network yet.
+    ///
+    /// `state` is what it keeps between runs. Without it, names are first contacts again after a restart, and a packet that was accepted less
+    /// than 30 s before it is accepted once more. `audit` is where its tokens go; without it there are none.
+    ///
+    /// # Errors
+    /// [`StartError::State`], [`StartError::Randomness`].
+    pub fn new(
+        identity: NodeIdentity,
+        config: TransportConfig,
+        state: Option<NodeState>,
+        audit: Option<Audit>,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let bound = state.as_ref().map(NodeState::replay_bound).transpose()?;
+        let node_config = NodeConfig {
+            restart: bound.map(RestartBound::new),
+            tokens: audit.is_some(),
+            ..config.node.clone()
+        };
+        let source = Box::new(|| random().ok());
+        let mut node = PingNode::new(identity, node_config, source, random()?, clock.now());
+        for known in state.iter().flat_map(|state| state.known_keys().values()) {
+            // There is room for all that was kept: the file has the same bound.
+            let _ = node.bind_key(known.binding.clone(), KeySource::Pin);
+        }
+        let shared = Shared {
+            clock,
+            node: Mutex::new(node),
+            waiting: Mutex::default(),
+            handlers: Mutex::default(),
+            events: broadcast::channel(EVENTS).0,
+            work: Notify::new(),
+            udp: Mutex::default(),
+        };
+        let keeper = Some(Keeper::new(state, audit));
+        Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
+    }
+
+    /// Goes on the network, and returns the address of its socket.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is running.
+    pub async fn start(&mut self) -> Result<SocketAddr, StartError> {
+        if self.running.is_some() {
+            return Err(StartError::Running);
+        }
+        let port = bind(self.config.bind).map_err(StartError::Bind)?;
+        let address = port.local_addr();
+        let discovery = self.config.discovery.clone().map(Discovery::open).transpose();
+        let discovery = discovery.map_err(StartError::Discovery)?.map(|(discovery, _)| discovery);
+        let now = self.shared.clock.now();
+        let bound = {
+            let mut node = self.shared.node();
+            node.set_port(discovery.is_some().then(|| address.port()), now);
+            node.poll_persist(now)
+        };
+        let mut keeper = self.keeper.take().unwrap_or_default();
+        if let Some(bound) = bound {
+            let (kept, written) = keeper.persist(bound).await;
+            keeper = kept;
+            if let Err(error) = written {
+                self.keeper = Some(keeper);
+                return Err(error.into());
+            }
+            self.shared.node().handle_persisted(bound);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let driver = Driver::new(Arc::clone(&self.shared), port, discovery, keeper);
+        let task = tokio::spawn(driver.run(stopped));
+        self.running = Some(Running { stop, task, address });
+        Ok(address)
+    }
+
+    /// Leaves the network: what waits for an answer gets [`Outcome::NoAnswer`], and the port is free when this returns. The node can be
+    /// started again.
+    ///
+    /// # Errors
+    /// What made the node stop by itself before, if anything did.
+    pub async fn stop(&mut self) -> Result<(), NodeError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        // It may have stopped by itself.
+        let _ = running.stop.send(());
+        self.join(running.task).await
+    }
+
+    /// Waits until the node stops by itself, which it only does when it cannot go on.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub async fn failed(&mut self) -> Result<(), NodeError> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let ended = (&mut running.task).await;
+        self.running = None;
+        self.ended(ended)
+    }
+
+    async fn join(&mut self, task: JoinHandle<(Keeper, Result<(), NodeError>)>) -> Result<(), NodeError> {
+        let ended = task.await;
+        self.ended(ended)
+    }
+
+    fn ended(
+        &mut self,
+        ended: Result<(Keeper, Result<(), NodeError>), tokio::task::JoinError>,
+    ) -> Result<(), NodeError> {
+        let requests: Vec<RequestId> = std::mem::take(&mut *self.shared.waiting()).into_keys().collect();
+        let mut node = self.shared.node();
+        for id in requests {
+            node.cancel(id);
+        }
+        let (keeper, result) = ended.map_err(|error| NodeError::Failed(error.to_string()))?;
+        self.keeper = Some(keeper);
+        result
+    }
+
+    /// The address of its socket, while it runs.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.as_ref().map(|running| running.address)
+    }
+
+    /// Asks a device, and waits for the answer; `None` when there is none in time. A `pending` answer is returned if the decision does not
+    /// follow within [`Ask::decision_timeout`].
+    ///
+    /// # Errors
+    /// [`AskError`]; then nothing was sent.
+    pub async fn send_ping(&self, ask: Ask) -> Result<Option<Answered>, AskError> {
+        let mut question = self.ask(ask)?;
+        let mut answer = None;
+        while let Outcome::Answer(next) = question.next().await {
+            let last = next.last;
+            answer = Some(*next);
+            if last {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Asks a device; what comes of it is told one by one.
+    ///
+    /// # Errors
+    /// [`AskError`]; then nothing was sent.
+    pub fn ask(&self, ask: Ask) -> Result<Question, AskError> {
+        let (sender, outcomes) = mpsc::unbounded_channel();
+        // Before the node is let go, so that no answer comes first.
+        let mut node = self.shared.node();
+        let id = node.ping(ask, self.shared.clock.now())?;
+        self.shared.waiting().insert(id, sender);
+        drop(node);
+        self.shared.work.notify_one();
+        Ok(Question { id, outcomes, shared: Arc::clone(&self.shared) })
+    }
+
+    /// Sends a heartbeat to every peer now. How many there are.
+    #[must_use]
+    pub fn send_heartbeat(&self) -> usize {
+        self.act(PingNode::send_heartbeat)
+    }
+
+    /// Announces the node and asks who else is there; returns who was found within `wait`, each once, the last word of each.
+    ///
+    /// # Errors
+    /// [`AskError`]; then nothing was sent.
+    pub async fn discover(&self, wait: Duration) -> Result<Vec<Discovered>, AskError> {
+        let mut events = self.events();
+        self.act(|node, now| node.search(now))?;
+        let mut found: BTreeMap<(Name, SocketAddr), Discovered> = BTreeMap::new();
+        let until = tokio::time::Instant::now() + wait;
+        while let Ok(event) = tokio::time::timeout_at(until, events.next()).await {
+            let Some(event) = event else { break };
+            let Event::Discovered(device) = &*event else { continue };
+            let key = (device.name.clone(), device.address);
+            // Who answered does answer; an announcement says less.
+            if device.answered || !found.contains_key(&key) {
+                found.insert(key, Discovered::clone(device));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Has `handler` answer the intents that match `pattern`. Only pings that are let in reach it. The first pattern that matches is asked; it has
+    /// ten seconds. Whether there was room: at most 256.
+    pub fn on_intent<F, R>(&self, pattern: Glob, handler: F) -> bool
+    where
+        F: Fn(IntentRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = IntentAnswer> + Send + 'static,
+    {
+        let mut handlers = self.shared.handlers();
+        if handlers.len() >= MAX_HANDLERS || !self.shared.node().claim_intents(pattern.clone()) {
+            return false;
+        }
+        handlers.push((pattern, Arc::new(move |request| Box::pin(handler(request)))));
+        true
+    }
+
+    /// Sets how far a name is trusted, 0 to 1.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn set_trust(&self, name: Name, score: f64, reason: &str) -> Result<Trust, OperatorError> {
+        self.act(|node, now| node.set_trust(name, score, reason, now))
+    }
+
+    /// Binds a name to a key by the operator's word.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn bind_key(&self, binding: Binding) -> Result<bool, OperatorError> {
+        self.act(|node, _| node.bind_key(binding, KeySource::Operator))
+    }
+
+    /// Lets a name speak without a signature, for as long as it has no key (SECURITY R72).
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn allow_unsigned(&self, name: Name) -> Result<(), OperatorError> {
+        self.act(|node, _| node.allow_unsigned(name))
+    }
+
+    /// Enters a peer: packets over the mesh go through it.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn add_peer(&self, name: Name, address: SocketAddr) -> Result<(), OperatorError> {
+        self.act(|node, now| node.add_peer(name, address, now))
+    }
+
+    /// Adds a rule to the airlock.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn add_rule(&self, rule: Rule) -> Result<(), OperatorError> {
+        self.act(|node, _| node.add_rule(rule))
+    }
+
+    /// Vouches for a device that was discovered and verified.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn vouch(&self, subject: &Name, reason: &str) -> Result<VouchId, OperatorError> {
+        self.act(|node, now| node.vouch(subject, reason, now))
+    }
+
+    /// Lets a ping that waits in. Whether there was one.
+    #[must_use]
+    pub fn approve(&self, source: &str, packet_id: &str) -> bool {
+        self.act(|node, now| node.approve(source, packet_id, now))
+    }
+
+    /// Refuses a ping that waits. Whether there was one.
+    #[must_use]
+    pub fn deny(&self, source: &str, packet_id: &str) -> bool {
+        self.act(|node, now| node.deny(source, packet_id, now))
+    }
+
+    /// The pings that wait for a human: source, packet id, intent, and why they wait.
+    #[must_use]
+    pub fn pending(&self) -> Vec<(String, String, String, String)> {
+        let texts = |ping: &tibet_ping::PendingPing| {
+            let Packet { source_did, packet_id, intent, .. } = &ping.packet;
+            (source_did.clone(), packet_id.clone(), intent.clone(), ping.reason.clone())
+        };
+        self.shared.node().pending().iter().map(texts).collect()
+    }
+
+    /// The peers that are alive.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(Name, Peer)> {
+        let now = self.shared.clock.now();
+        self.shared.node().peers().alive(now).map(|(name, peer)| (name.clone(), *peer)).collect()
+    }
+
+    /// What it has done so far, and what its socket has counted.
+    #[must_use]
+    pub fn stats(&self) -> (NodeStats, UdpStats) {
+        let udp = *self.shared.udp.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.shared.node().stats(), udp)
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { receiver: self.shared.events.subscribe(), missed: 0 }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.shared.node().name().clone()
+    }
+
+    /// The time by its clock.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.shared.clock.now().wall
+    }
+
+    /// Calls into the protocol, and has the task see to what follows from it.
+    fn act<T>(&self, call: impl FnOnce(&mut PingNode, tibet_ping::Now) -> T) -> T {
+        let result = call(&mut self.shared.node(), self.shared.clock.now());
+        self.shared.work.notify_one();
+        result
+    }
+}
+
+impl fmt::Debug for IotNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.local_addr();
+        f.debug_struct("IotNode")
+            .field("name", &self.name())
+            .field("address", &address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A question that was asked. Dropping it ends the waiting.
+pub struct Question {
+    id: RequestId,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    shared: Arc<Shared>,
+}
+
+impl Question {
+    /// The next answer; after the last one, or when there is none in time, or when the node is stopped, [`Outcome::NoAnswer`].
+    pub async fn next(&mut self) -> Outcome {
+        self.outcomes.recv().await.unwrap_or(Outcome::NoAnswer(Ignored::default()))
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if self.shared.waiting().remove(&self.id).is_some() {
+            self.shared.node().cancel(self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What happens at a node, as it happens.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Arc<Event>>,
+    missed: u64,
+}
+
+impl Events {
+    /// The next event; `None` when the node is gone.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many were lost because they were not fetched in time.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+/// A machine without IPv6 has IPv4 alone.
+fn bind(address: SocketAddr) -> std::io::Result<UdpPort> {
+    match UdpPort::bind(address) {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != std::io::ErrorKind::AddrInUse =>
+        {
+            UdpPort::bind(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
+        other => other,
+    }
+}

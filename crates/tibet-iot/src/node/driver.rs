@@ -1,0 +1,252 @@
+//! The task that moves datagrams, time and events.
+//!
+//! In turns: what came in goes to the protocol; what that led to is written down; then it is sent. So no answer leaves before its token is on
+//! disk (SECURITY R63).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tibet_ping::{Destination, Event, QuestionId, Transmit};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::keeper::Keeper;
+use super::{IntentAnswer, IntentRequest, NodeError, Outcome, Shared};
+use crate::interfaces::Interfaces;
+use crate::multicast::Discovery;
+use crate::udp::{Outgoing, ReceiveBuffers, UdpPort};
+
+/// How often the list of interfaces is read.
+const INTERFACES: Duration = Duration::from_secs(5);
+/// How many batches are taken before what they led to is seen to, as long as they are full.
+const BATCHES: usize = 4;
+/// A batch of so many shows that more are waiting.
+const MANY: usize = 16;
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    port: UdpPort,
+    discovery: Option<Discovery>,
+    keeper: Keeper,
+    interfaces_due: Instant,
+    /// Kept to be filled again.
+    outgoing: Vec<Outgoing>,
+}
+
+/// What woke the task.
+enum Woken {
+    Stop,
+    Time,
+    Datagrams(io::Result<usize>),
+    Announcements(io::Result<()>),
+    Work,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        port: UdpPort,
+        discovery: Option<Discovery>,
+        keeper: Keeper,
+    ) -> Self {
+        Self { shared, port, discovery, keeper, interfaces_due: Instant::now(), outgoing: Vec::new() }
+    }
+
+    /// Runs until it is told to stop or cannot go on.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> (Keeper, Result<(), NodeError>) {
+        let (mut buffers, mut heard) = (ReceiveBuffers::new(), ReceiveBuffers::new());
+        let result = loop {
+            if let Err(error) = self.settle().await {
+                break Err(error);
+            }
+            match self.wait(&mut stop, &mut buffers, &mut heard).await {
+                Woken::Stop => break Ok(()),
+                Woken::Datagrams(Ok(count)) => {
+                    if let Err(error) = self.take_datagrams(&mut buffers, count) {
+                        break Err(NodeError::Socket(error));
+                    }
+                }
+                Woken::Announcements(Ok(())) => self.take_announcements(&heard),
+                Woken::Datagrams(Err(error)) | Woken::Announcements(Err(error)) => {
+                    break Err(NodeError::Socket(error));
+                }
+                Woken::Time | Woken::Work => {}
+            }
+            self.take_time();
+        };
+        (self.keeper, result)
+    }
+
+    async fn wait(
+        &mut self,
+        stop: &mut oneshot::Receiver<()>,
+        buffers: &mut ReceiveBuffers,
+        heard: &mut ReceiveBuffers,
+    ) -> Woken {
+        let due = self.shared.node().poll_timeout().map(|mono| self.shared.clock.instant(mono));
+        let due = due.map_or(self.interfaces_due, |due| due.min(self.interfaces_due));
+        let discovery = &mut self.discovery;
+        let announcements = async {
+            match discovery {
+                Some(discovery) => discovery.recv(heard).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Whoever dropped the node wants it stopped too.
+            _ = stop => Woken::Stop,
+            received = self.port.recv(buffers) => Woken::Datagrams(received),
+            received = announcements => Woken::Announcements(received),
+            () = self.shared.work.notified() => Woken::Work,
+            () = sleep_until(due) => Woken::Time,
+        }
+    }
+
+    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers, mut count: usize) -> io::Result<()> {
+        let now = self.shared.clock.now();
+        let mut node = self.shared.node();
+        for batch in 1.. {
+            for (from, datagram) in buffers.datagrams() {
+                node.handle_datagram(from, datagram, now);
+            }
+            if batch == BATCHES || count < MANY {
+                break;
+            }
+            count = self.port.try_recv(buffers)?;
+            if count == 0 {
+                break;
+            }
+        }
+        drop(node);
+        *self.shared.udp.lock().unwrap_or_else(PoisonError::into_inner) = self.port.stats();
+        Ok(())
+    }
+
+    fn take_announcements(&mut self, buffers: &ReceiveBuffers) {
+        let Some(discovery) = &self.discovery else { return };
+        let now = self.shared.clock.now();
+        let mut node = self.shared.node();
+        for heard in discovery.heard(buffers) {
+            node.handle_multicast(heard.from, heard.on_link, heard.bytes, now);
+        }
+    }
+
+    fn take_time(&mut self) {
+        let now = self.shared.clock.now();
+        if Instant::now() >= self.interfaces_due {
+            self.interfaces_due = Instant::now() + INTERFACES;
+            self.read_interfaces();
+        }
+        let mut node = self.shared.node();
+        if node.poll_timeout().is_some_and(|due| due <= now.mono) {
+            node.handle_timeout(now);
+        }
+    }
+
+    /// Interfaces come and go, and with them the addresses that are ours. A list that cannot be read now is read next time.
+    fn read_interfaces(&mut self) {
+        let read;
+        let interfaces = match &mut self.discovery {
+            Some(discovery) => {
+                let _ = discovery.refresh();
+                discovery.interfaces()
+            }
+            None => {
+                read = Interfaces::read().unwrap_or_default();
+                &read
+            }
+        };
+        let bound = self.port.local_addr();
+        let own = interfaces.iter().flat_map(|interface| &interface.prefixes).map(|prefix| prefix.address);
+        let own = own.filter(|ip| bound.ip().is_unspecified() || *ip == bound.ip());
+        self.shared.node().set_own_addresses(own.map(|ip| SocketAddr::new(ip, bound.port())));
+    }
+
+    /// Sees to everything the protocol has to say: first what must be kept, then what is to be told and sent.
+    async fn settle(&mut self) -> Result<(), NodeError> {
+        loop {
+            let (events, transmits, bound) = {
+                let now = self.shared.clock.now();
+                let mut node = self.shared.node();
+                let bound = node.poll_persist(now);
+                let events: Vec<Event> = std::iter::from_fn(|| node.poll_event()).collect();
+                let transmits: Vec<Transmit> = std::iter::from_fn(|| node.poll_transmit()).collect();
+                (events, transmits, bound)
+            };
+            if events.is_empty() && transmits.is_empty() && bound.is_none() {
+                return Ok(());
+            }
+            let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
+            if self.keeper.wants(&events, bound) {
+                let keeper = std::mem::take(&mut self.keeper);
+                let (keeper, kept) = keeper.keep(events.clone(), bound).await;
+                self.keeper = keeper;
+                kept?;
+                if let Some(bound) = bound {
+                    self.shared.node().handle_persisted(bound);
+                }
+            }
+            for event in events {
+                self.tell(event);
+            }
+            self.send(transmits).await;
+        }
+    }
+
+    fn tell(&self, event: Arc<Event>) {
+        match &*event {
+            Event::Question { id, ping } => self.ask_handler(*id, IntentRequest { ping: (**ping).clone() }),
+            Event::Answered(answered) => {
+                let waiting = &mut self.shared.waiting();
+                let outcome = Outcome::Answer(answered.clone());
+                let id = answered.request;
+                // Whoever waited may have gone.
+                let _ = if answered.last {
+                    waiting.remove(&id).map(|sender| sender.send(outcome))
+                } else {
+                    waiting.get(&id).map(|sender| sender.send(outcome))
+                };
+            }
+            Event::Unanswered { request, ignored, .. } => {
+                let sender = self.shared.waiting().remove(request);
+                let _ = sender.map(|sender| sender.send(Outcome::NoAnswer(*ignored)));
+            }
+            _ => {}
+        }
+        // An error means that nobody listens.
+        let _ = self.shared.events.send(event);
+    }
+
+    /// In a task of its own: a slow handler keeps nobody waiting, and one that panics ends nothing but itself (SECURITY R29).
+    fn ask_handler(&self, id: QuestionId, request: IntentRequest) {
+        let handlers = self.shared.handlers();
+        let handler = handlers.iter().find(|(pattern, _)| pattern.matches(&request.ping.packet.intent));
+        let Some(handler) = handler.map(|(_, handler)| Arc::clone(handler)) else { return };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let IntentAnswer { payload, capabilities } = handler(request).await;
+            // An answer that cannot be written is the handler's mistake; the asker gets none.
+            let _ = shared.node().answer(id, payload, capabilities, shared.clock.now());
+            shared.work.notify_one();
+        });
+    }
+
+    async fn send(&mut self, transmits: Vec<Transmit>) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        for Transmit { to, bytes } in transmits {
+            match (to, &mut self.discovery) {
+                (Destination::Address(to), _) => outgoing.push(Outgoing { to, bytes }),
+                (Destination::Multicast, Some(discovery)) => {
+                    let _ = discovery.refresh();
+                    discovery.send(&self.port, &bytes).await;
+                }
+                (Destination::Multicast, None) => {}
+            }
+        }
+        self.port.send(&outgoing).await;
+        outgoing.clear();
+        self.outgoing = outgoing;
+    }
+}
