@@ -131,6 +131,12 @@ impl PendingQueue {
         self.order.front().map(|(due, _)| *due)
     }
 
+    /// Whether a ping of this source waits.
+    #[must_use]
+    pub fn waits_for(&self, source: &str) -> bool {
+        self.of(source).next().is_some()
+    }
+
     /// The pings that wait, by source.
     pub fn iter(&self) -> impl Iterator<Item = &PendingPing> {
         self.waiting.values()
@@ -159,15 +165,18 @@ impl PendingQueue {
         if self.waiting.contains_key(&(source.clone(), ping.packet.packet_id.clone())) {
             return Some(PendingRefusal::Known);
         }
-        let first = (source.clone(), String::new());
-        let of_source = self.waiting.range(first..).take_while(|((other, _), _)| other == source);
-        if of_source.take(MAX_PENDING_PER_SOURCE).count() == MAX_PENDING_PER_SOURCE {
+        if self.of(source).take(MAX_PENDING_PER_SOURCE).count() == MAX_PENDING_PER_SOURCE {
             return Some(PendingRefusal::SourceFull);
         }
         // The order is bounded too, so that approving at once does not make it grow without end.
         let full = self.waiting.len() >= MAX_PENDING || self.order.len() >= 4 * MAX_PENDING;
         let too_large = self.bytes.saturating_add(ping.frame_len) > MAX_PENDING_BYTES;
         (full || too_large).then_some(PendingRefusal::Full)
+    }
+
+    fn of(&self, source: &str) -> impl Iterator<Item = &PendingPing> {
+        let first = (source.to_owned(), String::new());
+        self.waiting.range(first..).take_while(move |((other, _), _)| other == source).map(|(_, ping)| ping)
     }
 
     fn take(&mut self, source: &str, packet_id: &str) -> Option<PendingPing> {

@@ -214,11 +214,12 @@ impl PingNode {
             Heard::New(peer) | Heard::Same(peer) => !peer.reachable,
             Heard::Nothing => false,
         };
-        // Other packets are to be answered, and what may be sent there is for that.
-        if unproven && is_sign_of_life(ping.packet()) {
+        self.release_held(from, now);
+        // What may be sent there is for answers first: to this packet, and to one that waits for a human.
+        let owed = !is_sign_of_life(ping.packet()) || self.pending.waits_for(ping.source().as_str());
+        if unproven && !owed {
             self.probe(ping.source(), from, now);
         }
-        self.release_held(from, now);
         Ok(())
     }
 
