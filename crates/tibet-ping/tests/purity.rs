@@ -108,6 +108,7 @@ fn everything_that_grows_has_a_bound() {
         ("relay/way_back.rs", "order: VecDeque<", "MAX_WAYS_BACK"),
         ("replay.rs", "entries: BTreeSet<", "MAX_NONCES"),
         ("replay.rs", "buckets: BTreeMap<", "MAX_NONCES"),
+        ("replay.rs", "senders: BTreeMap<", "MAX_NONCES"),
         ("topology.rs", "capabilities: BTreeSet<", "MAX_CAPABILITIES"),
         ("topology.rs", "hubbies: Vec<", "MAX_HUBBIES"),
         ("topology.rs", "pod_ids: Vec<", "MAX_PODS"),
