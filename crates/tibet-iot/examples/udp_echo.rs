@@ -29,7 +29,7 @@ enum Server {
 enum Client {
     /// One socket, one datagram.
     One,
-    /// 64 sockets, one datagram each.
+    /// 64 sockets, one datagram each: all send, then all receive.
     Many,
     /// One socket, 64 datagrams, sent and received in batches.
     Batches,
@@ -146,13 +146,12 @@ fn ask_from_sockets(server: SocketAddr, sockets: usize) -> io::Result<u64> {
         .collect::<io::Result<_>>()?;
     let (begun, mut echoes) = (Instant::now(), 0);
     let mut buffer = [0; 2 * LENGTH];
-    for socket in &sockets {
-        socket.send(&[1; LENGTH])?;
-    }
     while begun.elapsed() < TURN {
         for socket in &sockets {
-            socket.recv(&mut buffer)?;
             socket.send(&[1; LENGTH])?;
+        }
+        for socket in &sockets {
+            socket.recv(&mut buffer)?;
             echoes += 1;
         }
     }
