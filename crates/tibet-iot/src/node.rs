@@ -148,7 +148,8 @@ pub enum NodeError {
 pub struct IotNode {
     shared: Arc<Shared>,
     config: TransportConfig,
-    keeper: Option<Keeper>,
+    /// The files, while the task does not have them. Behind a lock only so that a node can be shared between threads.
+    keeper: Mutex<Option<Keeper>>,
     running: Option<Running>,
 }
 
@@ -221,7 +222,7 @@ impl IotNode {
             work: Notify::new(),
             udp: Mutex::default(),
         };
-        let keeper = Some(Keeper::new(state, audit));
+        let keeper = Mutex::new(Some(Keeper::new(state, audit)));
         Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
     }
 
@@ -243,12 +244,12 @@ impl IotNode {
             node.set_port(discovery.is_some().then(|| address.port()), now);
             node.poll_persist(now)
         };
-        let mut keeper = self.keeper.take().unwrap_or_default();
+        let mut keeper = self.keeper().take().unwrap_or_default();
         if let Some(bound) = bound {
             let (kept, written) = keeper.persist(bound).await;
             keeper = kept;
             if let Err(error) = written {
-                self.keeper = Some(keeper);
+                *self.keeper() = Some(keeper);
                 return Err(error.into());
             }
             self.shared.node().handle_persisted(bound);
@@ -293,13 +294,16 @@ impl IotNode {
         ended: Result<(Keeper, Result<(), NodeError>), tokio::task::JoinError>,
     ) -> Result<(), NodeError> {
         let requests: Vec<RequestId> = std::mem::take(&mut *self.shared.waiting()).into_keys().collect();
-        let mut node = self.shared.node();
         for id in requests {
-            node.cancel(id);
+            self.shared.node().cancel(id);
         }
         let (keeper, result) = ended.map_err(|error| NodeError::Failed(error.to_string()))?;
-        self.keeper = Some(keeper);
+        *self.keeper() = Some(keeper);
         result
+    }
+
+    fn keeper(&mut self) -> &mut Option<Keeper> {
+        self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address of its socket, while it runs.
