@@ -62,7 +62,8 @@ impl Driver {
                 break Err(error);
             }
             match self.wait(&mut stop, &mut buffers, &mut heard).await {
-                Woken::Stop => break Ok(()),
+                // What was said just before still goes out.
+                Woken::Stop => break self.settle().await,
                 Woken::Datagrams(Ok(count)) => {
                     if let Err(error) = self.take_datagrams(&mut buffers, count) {
                         break Err(NodeError::Socket(error));
