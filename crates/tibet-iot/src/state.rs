@@ -46,6 +46,15 @@ impl NodeState {
         Ok(Self { directory, known, _lock: lock })
     }
 
+    /// Reads the keys a node has noted without holding its directory, for programs that look on while it runs. A line that is just being written
+    /// is left out. Empty where no node ever ran.
+    ///
+    /// # Errors
+    /// [`StateError`], except [`StateError::InUse`].
+    pub fn read_known_keys(directory: impl AsRef<Path>) -> Result<BTreeMap<Name, KnownKey>, StateError> {
+        known_keys::read(&directory.as_ref().join("known-keys"))
+    }
+
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {

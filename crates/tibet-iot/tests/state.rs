@@ -429,3 +429,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn others_can_read_the_known_keys_while_a_node_holds_them() {
+    let dir = Dir::new();
+    assert!(NodeState::read_known_keys(dir.node()).expect("nothing yet").is_empty());
+    assert!(!dir.node().exists(), "looking makes nothing");
+    let mut state = dir.open().expect("opened");
+    state.remember(&binding("jis:home:hub", 1), NOW).expect("written");
+    assert!(matches!(dir.open(), Err(StateError::InUse { .. })));
+    assert_eq!(&NodeState::read_known_keys(dir.node()).expect("read"), state.known_keys());
+    // A line that is just being written is left out, and left alone.
+    let path = dir.file("known-keys");
+    let half = line(&binding("jis:home:lamp", 2));
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .expect("opened")
+        .write_all(&half.as_bytes()[..40])
+        .expect("written");
+    let before = fs::read(&path).expect("read");
+    assert_eq!(&NodeState::read_known_keys(dir.node()).expect("read"), state.known_keys());
+    assert_eq!(fs::read(&path).expect("read"), before);
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("chmod");
+    assert!(matches!(NodeState::read_known_keys(dir.node()), Err(StateError::Permissions { .. })));
+}

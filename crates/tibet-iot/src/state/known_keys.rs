@@ -117,6 +117,12 @@ impl KnownKeys {
     }
 }
 
+/// Reads what is there and touches nothing; a file that is not there has no keys.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<Name, KnownKey>, StateError> {
+    let Some(bytes) = durable::read(path, MAX_FILE)? else { return Ok(BTreeMap::new()) };
+    parse(path, &bytes[..whole_lines(&bytes)])
+}
+
 fn open_or_create(path: &Path) -> Result<File, StateError> {
     if let Some(file) = durable::open_to_append(path)? {
         return Ok(file);
