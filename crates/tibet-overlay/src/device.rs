@@ -13,6 +13,7 @@ use jis::{
     RevocationAuthority, RevocationScope, Rotation, SecretKey, Signed, SignedRotation, TransportCertificate,
     TransportSecret, UnixTime, Vouch, message_hash,
 };
+use tibet_ping::NodeIdentity;
 use tibet_registry::{MAX_EVENTS, Permission, Registration};
 use zeroize::Zeroizing;
 
@@ -175,6 +176,17 @@ impl LocalDevice {
     #[must_use]
     pub fn files(&self) -> Option<&DeviceFiles> {
         self.files.as_ref()
+    }
+
+    /// The device as a node of the TP protocol, with a copy of its current key.
+    ///
+    /// # Errors
+    /// [`DeviceError::Revoked`]: a revoked identity does not speak.
+    pub fn node_identity(&self) -> Result<NodeIdentity, DeviceError> {
+        self.check_active()?;
+        let Identity { name, fingerprint, generation, .. } = &self.identity;
+        let key = SecretKey::from_seed(self.key.to_seed())?;
+        Ok(NodeIdentity { name: name.clone(), key, generation: *generation, fingerprint: *fingerprint })
     }
 
     /// The presence its last record tells of.

@@ -1,9 +1,12 @@
-//! Where this machine keeps its identities and its registry.
+//! Where this machine keeps its identities, its registry and its nodes.
 //!
 //! ```text
 //! STATE-DIR/identities/home.hub/   one directory per identity, see DeviceFiles
 //! STATE-DIR/registry/registry.db   names, records, trust, audit log
 //! STATE-DIR/registry/log.pem       the key the audit log is signed with
+//! STATE-DIR/nodes/home.hub/        what the node of that name keeps between runs, see tibet_iot::NodeState
+//! STATE-DIR/nodes/home.hub/log.pem the key its own audit logs are signed with
+//! STATE-DIR/nodes/home.hub/log.pub the public part, z6Mk…, for whoever verifies them
 //! ```
 
 use std::fs;
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jis::pem;
-use jis::{Name, SecretKey};
+use jis::{Name, PublicKey, SecretKey};
 use tibet_registry::{Opening, Policy, Registry, SqliteStore, StoreError};
 use zeroize::Zeroizing;
 
@@ -68,9 +71,54 @@ impl StateDir {
     /// Where the identity of this name is, or would be.
     #[must_use]
     pub fn identity(&self, name: &Name, passphrase: Option<Zeroizing<String>>) -> DeviceFiles {
-        // No label holds a dot, so no two names share a directory.
-        let directory = name.labels().collect::<Vec<_>>().join(".");
-        DeviceFiles::new(self.root.join("identities").join(directory), passphrase)
+        DeviceFiles::new(self.root.join("identities").join(directory_of(name)), passphrase)
+    }
+
+    /// Where the node of this name keeps what it has learnt, or would.
+    #[must_use]
+    pub fn node(&self, name: &Name) -> PathBuf {
+        self.root.join("nodes").join(directory_of(name))
+    }
+
+    /// The key that the node of this name signs its audit logs with: not its identity key, whose signature says that the device speaks
+    /// (SECURITY R3). Made on first use; its public part is then beside it, see [`node_log_key_file`](Self::node_log_key_file).
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn node_log_key(&self, name: &Name) -> Result<SecretKey, DeviceError> {
+        let directory = self.node(name);
+        let path = directory.join("log.pem");
+        secret_file::create_directory(&directory)?;
+        // Two programs that begin at once shall not make two keys.
+        let lock = secret_file::lock_directory(&directory)?;
+        let key = match read_key_file(&path)? {
+            Some(key) => key,
+            None => {
+                let key = new_key()?;
+                secret_file::create(&path, &pem::encode_identity(&key, None))?;
+                key
+            }
+        };
+        let public = self.node_log_key_file(name);
+        if !public.exists() {
+            secret_file::replace(&public, &format!("{}\n", key.public_key()))?;
+        }
+        drop(lock);
+        Ok(key)
+    }
+
+    /// The file that holds the public part of [`node_log_key`](Self::node_log_key).
+    #[must_use]
+    pub fn node_log_key_file(&self, name: &Name) -> PathBuf {
+        self.node(name).join("log.pub")
+    }
+
+    /// The public part of [`node_log_key`](Self::node_log_key), if that node ever kept a log.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn node_log_public_key(&self, name: &Name) -> Result<Option<PublicKey>, DeviceError> {
+        Ok(read_key_file(&self.node(name).join("log.pem"))?.map(|key| key.public_key()))
     }
 
     /// The names of the identities kept here, sorted.
@@ -127,14 +175,14 @@ impl StateDir {
         secret_file::create_directory(&directory).map_err(DeviceError::from)?;
         // Two programs that begin at once shall not make two keys.
         let lock = secret_file::lock_directory(&directory).map_err(DeviceError::from)?;
-        match read_log_key(&path)? {
+        match read_key_file(&path)? {
             Some(_) if !self.has_registry_file() => Err(OpenError::RegistryMissing(self.registry_file())),
             Some(key) => {
                 drop(lock);
                 self.open_with(key, policy)
             }
             None => {
-                let key = match read_log_key(&new)? {
+                let key = match read_key_file(&new)? {
                     // A program stopped half-way through making this registry.
                     Some(key) => key,
                     None if self.has_registry_file() => return Err(OpenError::LogKeyMissing(path)),
@@ -159,20 +207,28 @@ impl StateDir {
     }
 }
 
-fn read_log_key(path: &Path) -> Result<Option<SecretKey>, OpenError> {
+/// No label holds a dot, so no two names share a directory.
+fn directory_of(name: &Name) -> String {
+    name.labels().collect::<Vec<_>>().join(".")
+}
+
+fn read_key_file(path: &Path) -> Result<Option<SecretKey>, DeviceError> {
     match secret_file::read(path) {
         Ok(text) => {
             let key = pem::decode_identity(&text, None);
             Ok(Some(key.map_err(|source| DeviceError::Pem { path: path.to_owned(), source })?))
         }
         Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(DeviceError::from(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn make_log_key(path: &Path) -> Result<SecretKey, OpenError> {
-    let seed = Zeroizing::new(random().map_err(DeviceError::from)?);
-    let key = SecretKey::from_seed(seed).map_err(DeviceError::from)?;
-    secret_file::replace(path, &pem::encode_identity(&key, None)).map_err(DeviceError::from)?;
+fn new_key() -> Result<SecretKey, DeviceError> {
+    Ok(SecretKey::from_seed(Zeroizing::new(random()?))?)
+}
+
+fn make_log_key(path: &Path) -> Result<SecretKey, DeviceError> {
+    let key = new_key()?;
+    secret_file::replace(path, &pem::encode_identity(&key, None))?;
     Ok(key)
 }

@@ -298,3 +298,17 @@ fn what_cannot_be_signed_is_refused_and_uses_no_number() {
     assert!(matches!(device.publish(crowded, NOW), Err(DeviceError::Unsignable(_))));
     assert_eq!(device.publish(at(1), NOW).expect("published").claims().version.seq, 0);
 }
+
+#[test]
+fn a_revoked_device_is_no_node() {
+    let mut device = LocalDevice::create(name(), NOW).expect("made");
+    let node = device.node_identity().expect("active");
+    assert_eq!((&node.name, node.key.public_key()), (&device.identity().name, device.identity().key));
+    assert_eq!((node.generation, node.fingerprint), (0, device.identity().fingerprint));
+    device.revoke(RevocationScope::Key, None, Remark::default(), NOW).expect("revoked");
+    let refused = device.node_identity().expect_err("revoked");
+    assert!(matches!(refused, DeviceError::Revoked { status: IdentityStatus::KeyRevoked, .. }), "{refused}");
+    device.rotate(None, NOW).expect("rotated");
+    let node = device.node_identity().expect("active again");
+    assert_eq!((node.generation, node.key.public_key()), (1, device.identity().key));
+}

@@ -174,3 +174,23 @@ fn a_registry_half_made_is_finished_with_the_key_it_began_with() {
     assert_eq!(*opened(dir.path()).registry().log_key(), key);
     assert!(registry.join("log.pem").exists() && !registry.join("log.pem.new").exists());
 }
+
+#[test]
+fn a_node_has_a_log_key_of_its_own_that_only_we_can_read_r3() {
+    let dir = tempfile::tempdir().expect("dir");
+    let state = StateDir::new(dir.path());
+    let name: Name = "jis:home:hub".parse().expect("name");
+    assert_eq!(state.node_log_public_key(&name).expect("none yet"), None);
+    let device = state.identity(&name, None).create(name.clone(), system::now()).expect("made");
+    let key = state.node_log_key(&name).expect("made").public_key();
+    assert_ne!(key, device.identity().key);
+    assert_eq!(state.node_log_key(&name).expect("the same").public_key(), key);
+    assert_eq!(state.node_log_public_key(&name).expect("read"), Some(key));
+    let public = fs::read_to_string(state.node_log_key_file(&name)).expect("read");
+    assert_eq!(public, format!("{key}\n"));
+    let other = state.node_log_key(&"jis:home".parse().expect("name")).expect("made");
+    assert_ne!(other.public_key(), key);
+    let file = state.node(&name).join("log.pem");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("chmod");
+    assert!(state.node_log_key(&name).is_err(), "a key that others can read signs nothing");
+}
