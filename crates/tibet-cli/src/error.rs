@@ -1,11 +1,13 @@
 //! What went wrong, with what exit code, and what to do next.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use serde_json::json;
+use tibet_iot::{NodeError, StartError, StateError};
 use tibet_overlay::{DeviceError, ExportError, OpenError, OverlayError, secret_file::SecretFileError};
+use tibet_ping::{AskError, OperatorError};
 use tibet_registry::{Refusal, StoreError};
 
 use crate::output::{Exit, plain};
@@ -119,10 +121,10 @@ impl From<SecretFileError> for CliError {
             SecretFileError::Permissions { .. }
             | SecretFileError::Owner { .. }
             | SecretFileError::NotRegular { .. } => Self::new(Exit::Permission, message),
-            SecretFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            SecretFileError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 Self::new(Exit::Permission, message)
             }
-            SecretFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            SecretFileError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 Self::new(Exit::Temporary, message).hint("free some space")
             }
             SecretFileError::Exists { .. } => {
@@ -151,5 +153,75 @@ impl From<ExportError> for CliError {
             ExportError::Overlay(error) => error.into(),
             _ => Self::new(Exit::Unavailable, message),
         }
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        let exit = match &error {
+            StateError::InUse { .. } => Exit::Temporary,
+            StateError::Permissions { .. } | StateError::Owner { .. } | StateError::WrongKind { .. } => {
+                Exit::Permission
+            }
+            StateError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => Exit::Permission,
+            StateError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Exit::Temporary,
+            StateError::Io { .. } => Exit::Unavailable,
+            _ => Exit::Configuration,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<tibet_core::StoreError> for CliError {
+    fn from(error: tibet_core::StoreError) -> Self {
+        let damaged = matches!(error, tibet_core::StoreError::Line { .. });
+        Self::new(if damaged { Exit::Configuration } else { Exit::Unavailable }, error)
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::State(state) => state.into(),
+            StartError::Bind(bind) => match bind.kind() {
+                ErrorKind::AddrNotAvailable => {
+                    Self::new(Exit::Unavailable, format!("this machine has no such address: {bind}"))
+                        .hint("--bind with one of its own addresses, or without --bind for all of them")
+                }
+                ErrorKind::PermissionDenied => {
+                    Self::new(Exit::Permission, bind).hint("--port with a number from 1024 on")
+                }
+                _ => Self::new(Exit::Unavailable, bind),
+            },
+            other => Self::new(Exit::Unavailable, other),
+        }
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::State(state) => state.into(),
+            NodeError::Audit(store) => store.into(),
+            other => Self::new(Exit::Unavailable, other),
+        }
+    }
+}
+
+impl From<AskError> for CliError {
+    fn from(error: AskError) -> Self {
+        let exit = match error {
+            AskError::Full => Exit::Temporary,
+            AskError::NoRandomness => Exit::Unavailable,
+            _ => Exit::Usage,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<OperatorError> for CliError {
+    fn from(error: OperatorError) -> Self {
+        let exit = if error == OperatorError::NoRandomness { Exit::Unavailable } else { Exit::Usage };
+        Self::new(exit, error)
     }
 }

@@ -4,7 +4,11 @@
 //! or, with `--json`, for programs. What a subcommand does is in the library; here is only how it is asked and told.
 
 mod error;
+mod identities;
 mod input;
+pub mod iot;
 pub mod output;
 pub mod overlay;
+mod process;
 mod settings;
+mod story;

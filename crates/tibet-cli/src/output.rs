@@ -143,6 +143,13 @@ pub fn in_zone_colour(zone: Zone, text: impl Display) -> String {
     styled(Style::new().fg_color(Some(colour.into())), text)
 }
 
+/// A zone as a device names it, in its colour where it has one.
+#[must_use]
+pub fn zone_word(word: &str) -> String {
+    let zone = [Zone::Groen, Zone::Geel, Zone::Rood].into_iter().find(|zone| zone.as_str() == word);
+    zone.map_or_else(|| plain(word), |zone| in_zone_colour(zone, word))
+}
+
 /// A trust score with up to four decimals: `0.5`, `0.531`.
 #[must_use]
 pub fn score(score: f64) -> String {

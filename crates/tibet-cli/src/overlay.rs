@@ -19,7 +19,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::error::CliError;
 use crate::output::Outcome;
-use crate::settings::{Settings, SharedArgs};
+use crate::process;
+use crate::settings::{BaseArgs, RegistryArgs, Settings};
 use context::Context;
 
 /// Identity belongs to the device, not to the network.
@@ -33,7 +34,9 @@ use context::Context;
 #[command(name = "tibet-overlay", version, propagate_version = true)]
 struct Args {
     #[command(flatten)]
-    shared: SharedArgs,
+    base: BaseArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -74,10 +77,9 @@ enum Command {
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    // No core dump may hold a key (SECURITY R25). Where the system has no such switch there is nothing to do about it.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    process::keep_secrets_in_memory();
     let args = Args::parse();
-    let as_json = args.shared.json;
+    let as_json = args.base.json;
     match run(args) {
         Ok(outcome) => outcome.print(as_json),
         Err(error) => error.print(as_json),
@@ -90,7 +92,7 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         clap_complete::generate(shell, &mut Args::command(), "tibet-overlay", &mut script);
         return Ok(Outcome::text_only(String::from_utf8_lossy(&script).into_owned()));
     }
-    let context = Context::new(Settings::resolve(&args.shared)?);
+    let context = Context::new(Settings::resolve(&args.base, &args.registry)?);
     match args.command {
         Command::Demo(args) => demo::run(&context, &args),
         Command::Info => info::run(&context),

@@ -9,20 +9,12 @@ use crate::error::CliError;
 use crate::input;
 use crate::output::Exit;
 
-/// The settings every subcommand shares, as flags and environment give them.
+/// The settings both commands share, as flags and environment give them.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SharedArgs {
+pub(crate) struct BaseArgs {
     /// Where identities and the registry are kept [default: $XDG_STATE_HOME/tibet or ~/.local/state/tibet]
     #[arg(long, global = true, value_name = "DIR", env = "TIBET_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-
-    /// State directory whose registry is used [default: the one of --state-dir]
-    #[arg(long, global = true, value_name = "DIR", env = "TIBET_REGISTRY")]
-    pub(crate) registry: Option<PathBuf>,
-
-    /// The identity to act as, where the state directory holds several
-    #[arg(long, global = true, value_name = "NAME", env = "TIBET_IDENTITY")]
-    pub(crate) identity: Option<String>,
 
     /// File whose first line is the passphrase of the key files
     #[arg(long, global = true, value_name = "FILE", env = "TIBET_PASSPHRASE_FILE")]
@@ -32,9 +24,21 @@ pub(crate) struct SharedArgs {
     #[arg(long, global = true, value_name = "FILE", env = "TIBET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print one JSON object instead of text
+    /// Print JSON instead of text: one object, or one on each line where things happen one by one
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// What only `tibet-overlay` shares among its subcommands.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct RegistryArgs {
+    /// State directory whose registry is used [default: the one of --state-dir]
+    #[arg(long, global = true, value_name = "DIR", env = "TIBET_REGISTRY")]
+    pub(crate) registry: Option<PathBuf>,
+
+    /// The identity to act as, where the state directory holds several
+    #[arg(long, global = true, value_name = "NAME", env = "TIBET_IDENTITY")]
+    pub(crate) identity: Option<String>,
 }
 
 /// The configuration file. Unknown keys are refused.
@@ -67,7 +71,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn resolve(args: &SharedArgs) -> Result<Self, CliError> {
+    pub(crate) fn resolve(args: &BaseArgs, registry: &RegistryArgs) -> Result<Self, CliError> {
         let (file, config_file) = read_config(args.config.as_deref())?;
         let chosen = args.state_dir.clone().or(file.state_dir);
         let state = match chosen.or_else(|| base_directory("XDG_STATE_HOME", ".local/state")) {
@@ -77,11 +81,12 @@ impl Settings {
                     .hint("--state-dir DIR"));
             }
         };
-        let registry = args.registry.clone().or(file.registry).map_or_else(|| state.clone(), StateDir::new);
+        let registry_dir =
+            registry.registry.clone().or(file.registry).map_or_else(|| state.clone(), StateDir::new);
         Ok(Self {
             state,
-            registry,
-            identity: args.identity.clone().or(file.identity),
+            registry: registry_dir,
+            identity: registry.identity.clone().or(file.identity),
             passphrase_file: args.passphrase_file.clone().or(file.passphrase_file),
             network: file.network.unwrap_or_else(|| "tibet".to_owned()),
             config_file,

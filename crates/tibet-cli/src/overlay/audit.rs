@@ -5,13 +5,14 @@ use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
-use jis::PublicKey;
+use jis::{Name, PublicKey};
 use serde_json::{Value, json};
 use tibet_core::{Finding, Head, LogCheck, LogReport, Query, TokenLines, verify_log};
 use tibet_overlay::{AuditFormat, ExportError, system};
 
 use super::Context;
 use crate::error::CliError;
+use crate::input;
 use crate::output::{Exit, Outcome, mark, plain, shown};
 
 #[derive(Debug, Subcommand)]
@@ -41,8 +42,9 @@ pub(super) enum AuditCommand {
     Verify {
         /// An exported log, jsonl [default: the registry itself]
         file: Option<PathBuf>,
-        /// The key the log must be signed with, z6Mk… [default: the registry's, where there is one]
-        #[arg(long, value_name = "KEY")]
+        /// The key the log must be signed with, z6Mk…, or a file that holds it [default: for the log of a node of this state directory the
+        /// one of that node, else the registry's, where there is one]
+        #[arg(long, value_name = "KEY|FILE")]
         key: Option<String>,
         /// A head noted earlier, COUNT:TOKEN-ID:HASH: notices what was cut off since
         #[arg(long, value_name = "HEAD")]
@@ -164,10 +166,31 @@ fn begins_as_database(path: &Path) -> bool {
         && start == *b"SQLite format 3\0"
 }
 
+/// A key, or the file of one such as a node's `log.pub`.
 fn parse_key(key: Option<&str>) -> Result<Option<PublicKey>, CliError> {
-    let parsed =
-        key.map(|key| key.parse().map_err(|error| CliError::new(Exit::Usage, format!("--key: {error}"))));
-    parsed.transpose()
+    let Some(key) = key else { return Ok(None) };
+    let text = if Path::new(key).is_file() {
+        input::read_text(Path::new(key))
+            .map_err(|error| CliError::new(Exit::Unavailable, format!("--key: {key}: {error}")))?
+    } else {
+        key.to_owned()
+    };
+    let parsed = text.trim().parse();
+    parsed.map(Some).map_err(|error| CliError::new(Exit::Usage, format!("--key: {error}")))
+}
+
+/// The key of this machine that signs what the author of the first token logs: a node's own, or the registry's. The log only chooses among keys
+/// of ours, so nobody else can have signed what is then found intact.
+fn own_key(context: &Context, path: &Path) -> Result<Option<PublicKey>, CliError> {
+    if let Some(name) = first_actor(path)
+        && let Some(key) = context.settings.state.node_log_public_key(&name)?
+    {
+        return Ok(Some(key));
+    }
+    if !context.settings.registry.has_registry() {
+        return Ok(None);
+    }
+    Ok(Some(*context.existing_overlay()?.registry().log_key()))
 }
 
 fn verify_registry(context: &Context, key: Option<&str>, head: Option<&Head>) -> Result<Outcome, CliError> {
@@ -212,10 +235,7 @@ fn verify_file(
 ) -> Result<Outcome, CliError> {
     let signer = match parse_key(key)? {
         Some(key) => Some(key),
-        None if context.settings.registry.has_registry() => {
-            Some(*context.existing_overlay()?.registry().log_key())
-        }
-        None => None,
+        None => own_key(context, path)?,
     };
     let tokens = TokenLines::open(path).map_err(|error| CliError::new(Exit::Unavailable, error))?;
     let check = LogCheck {
@@ -234,6 +254,13 @@ fn verify_file(
         None => ("not checked: give --key, the key the log must be signed with".to_owned(), Exit::Usage),
     };
     Ok(outcome.pairs(&[("signed by", signed_by)]).exit(if report.ok() { good } else { Exit::No }))
+}
+
+fn first_actor(path: &Path) -> Option<Name> {
+    // What a pipe gives can be read once only.
+    let mut tokens = if path.is_file() { TokenLines::open(path).ok()? } else { return None };
+    let (_, first) = tokens.next()?.ok()?;
+    first.actor.parse().ok()
 }
 
 fn report_json(report: &LogReport, key: Option<&str>) -> Value {

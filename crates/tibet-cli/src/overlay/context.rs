@@ -1,11 +1,11 @@
 //! What subcommands share: the settings, and how they lead to a registry and an identity.
 
 use jis::{Fingerprint, Name};
-use tibet_overlay::{IdentityOverlay, LocalDevice, OverlayError};
+use tibet_overlay::{IdentityOverlay, LocalDevice};
 use tibet_registry::SqliteStore;
-use zeroize::Zeroizing;
 
 use crate::error::CliError;
+use crate::identities::parse_name;
 use crate::output::Exit;
 use crate::settings::Settings;
 
@@ -37,32 +37,9 @@ impl Context {
     pub(super) fn overlay_with(&self, name: &Name) -> Result<IdentityOverlay<SqliteStore>, CliError> {
         let mut overlay = self.existing_overlay()?;
         if self.settings.state.identity(name, None).exist() {
-            overlay.adopt(self.open_device(name)?);
+            overlay.adopt(self.settings.open_device(name)?);
         }
         Ok(overlay)
-    }
-
-    pub(super) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, CliError> {
-        let Some(path) = &self.settings.passphrase_file else { return Ok(None) };
-        let text = tibet_overlay::secret_file::read(path)?;
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(Some(Zeroizing::new(line.to_owned()))),
-            _ => Err(CliError::new(
-                Exit::Configuration,
-                format!("{}: its first line, the passphrase, is empty", path.display()),
-            )),
-        }
-    }
-
-    pub(super) fn identities(&self) -> Result<Vec<Name>, CliError> {
-        let read = self.settings.state.identities();
-        read.map_err(|error| {
-            CliError::new(Exit::Permission, format!("{}: {error}", self.settings.state.root().display()))
-        })
-    }
-
-    pub(super) fn open_device(&self, name: &Name) -> Result<LocalDevice, CliError> {
-        Ok(self.settings.state.identity(name, self.passphrase()?).open()?)
     }
 
     /// The name of the identity to act as: the one given, or the only one there is.
@@ -75,7 +52,7 @@ impl Context {
             let message = format!("there is no identity {name} in {}", self.settings.state.root().display());
             return Err(CliError::new(Exit::No, message).hint(format!("tibet-overlay id new {name}")));
         }
-        match &self.identities()?[..] {
+        match &self.settings.identities()?[..] {
             [only] => Ok(only.clone()),
             [] => Err(CliError::new(
                 Exit::No,
@@ -90,20 +67,10 @@ impl Context {
     }
 
     pub(super) fn own_device(&self) -> Result<LocalDevice, CliError> {
-        self.open_device(&self.own_name()?)
+        self.settings.open_device(&self.own_name()?)
     }
 
     pub(super) fn overlay_address(&self, fingerprint: &Fingerprint) -> String {
         fingerprint.overlay_address(&self.settings.network).to_string()
     }
-}
-
-pub(super) fn parse_name(text: &str) -> Result<Name, CliError> {
-    Name::from_input(text).map_err(|error| OverlayError::from(error).into())
-}
-
-/// A fingerprint as people compare it: the first 16 hex digits in groups of four. Programs get all 64.
-pub(super) fn short(fingerprint: &Fingerprint) -> String {
-    let hex = fingerprint.to_string();
-    (0..16).step_by(4).filter_map(|at| hex.get(at..at + 4)).collect::<Vec<_>>().join(" ")
 }

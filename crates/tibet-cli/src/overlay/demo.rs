@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use jis::{Endpoint, IdentityStatus, Name};
-use serde_json::{Value, json};
+use serde_json::json;
 use tibet_core::{LogCheck, TokenLines, verify_log};
 use tibet_overlay::{
     AuditFormat, DeviceFiles, DeviceOptions, IdentityOverlay, LocalDevice, OverlayError, Presence, StateDir,
@@ -17,9 +17,10 @@ use tibet_overlay::{
 use tibet_registry::{Refusal, Source, SqliteStore};
 
 use super::Context;
-use super::context::short;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, bold, in_zone_colour, mark, shown};
+use crate::identities::short;
+use crate::output::{Exit, Outcome, bold, in_zone_colour, shown};
+use crate::story::Steps;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {}
@@ -51,7 +52,7 @@ pub(super) fn run(context: &Context, _args: &DemoArgs) -> Result<Outcome, CliErr
         state,
         scratch: temporary.path().to_owned(),
         network: context.settings.network.clone(),
-        steps: Vec::new(),
+        steps: Steps::default(),
     };
     story.tell()?;
     let elapsed = begun.elapsed();
@@ -71,15 +72,7 @@ struct Story {
     state: StateDir,
     scratch: std::path::PathBuf,
     network: String,
-    steps: Vec<Step>,
-}
-
-/// One thing that was to be shown.
-struct Step {
-    title: &'static str,
-    /// Whether it came out as it must.
-    holds: bool,
-    details: Vec<String>,
+    steps: Steps,
 }
 
 impl Story {
@@ -97,7 +90,7 @@ impl Story {
     }
 
     fn step(&mut self, title: &'static str, holds: bool, details: Vec<String>) {
-        self.steps.push(Step { title, holds, details });
+        self.steps.add(title, holds, details);
     }
 
     fn register_four_devices(&mut self) -> Result<(), CliError> {
@@ -317,28 +310,13 @@ impl Story {
                 address,
             ]);
         }
-        let all = self.steps.iter().all(|step| step.holds);
-        let steps: Vec<Value> = self
-            .steps
-            .iter()
-            .map(|step| json!({ "title": step.title, "holds": step.holds, "details": step.details }))
-            .collect();
-        let data = json!({ "holds": all, "steps": steps, "devices": devices });
+        let data = json!({ "holds": self.steps.hold(), "steps": self.steps.to_json(), "devices": devices });
         let mut outcome = Outcome::new("tibet.overlay.demo", data)
             .line(bold("Identity belongs to the device, not to the network."));
-        for (number, step) in self.steps.iter().enumerate() {
-            outcome =
-                outcome.line("").line(mark(step.holds, bold(format_args!("{}. {}", number + 1, step.title))));
-            outcome =
-                step.details.iter().fold(outcome, |outcome, line| outcome.line(format_args!("     {line}")));
-        }
-        let held = self.steps.iter().filter(|step| step.holds).count();
-        let outcome = outcome
-            .line("")
-            .table(&["NAME", "ENDPOINT", "KEY", "ZONE", "TRUST", "OVERLAY ADDRESS"], rows)
-            .line("")
-            .line(mark(all, format_args!("{held} of {} held", self.steps.len())));
-        Ok(outcome.exit(if all { Exit::Yes } else { Exit::No }))
+        outcome = self.steps.tell(outcome);
+        let outcome =
+            outcome.line("").table(&["NAME", "ENDPOINT", "KEY", "ZONE", "TRUST", "OVERLAY ADDRESS"], rows);
+        Ok(self.steps.conclude(outcome))
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tibet_overlay::{DeviceFiles, LocalDevice, system};
 
 use super::Context;
-use super::context::{parse_name, short};
 use crate::error::CliError;
+use crate::identities::{parse_name, short};
 use crate::output::{Exit, Outcome, bold, shown};
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +87,7 @@ pub(super) fn run(context: &Context, command: IdCommand) -> Result<Outcome, CliE
 
 fn new(context: &Context, name: &str) -> Result<Outcome, CliError> {
     let name = parse_name(name)?;
-    let files = context.settings.state.identity(&name, context.passphrase()?);
+    let files = context.settings.state.identity(&name, context.settings.passphrase()?);
     if files.exist() {
         let message = format!("{name} exists already in {}", files.directory().display());
         return Err(CliError::new(Exit::No, message).hint("tibet-overlay id show, or another name"));

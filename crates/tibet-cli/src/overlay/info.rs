@@ -9,7 +9,7 @@ use crate::output::{Outcome, bold, plain, shown};
 
 pub(super) fn run(context: &Context) -> Result<Outcome, CliError> {
     let settings = &context.settings;
-    let identities = context.identities()?;
+    let identities = settings.identities()?;
     let names: Vec<&str> = identities.iter().map(Name::as_str).collect();
     let config = settings.config_file.as_ref().map(|path| path.display().to_string());
     let data = json!({

@@ -10,8 +10,8 @@ use tibet_overlay::{DeviceOptions, OverlayError, Presence};
 use tibet_registry::Permission;
 
 use super::Context;
-use super::context::short;
 use crate::error::CliError;
+use crate::identities::short;
 use crate::input;
 use crate::output::{Exit, Outcome, bold, in_zone_colour, score};
 

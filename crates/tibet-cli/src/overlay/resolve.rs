@@ -5,8 +5,8 @@ use jis::{Capability, Endpoint, Signed};
 use serde_json::json;
 
 use super::Context;
-use super::context::short;
 use crate::error::CliError;
+use crate::identities::short;
 use crate::output::{Exit, Outcome, bold, in_zone_colour, mark, score};
 
 #[derive(Debug, Args)]

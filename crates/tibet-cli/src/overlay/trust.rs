@@ -6,8 +6,8 @@ use tibet_overlay::system;
 use tibet_registry::{Fira, Standing};
 
 use super::Context;
-use super::context::parse_name;
 use crate::error::CliError;
+use crate::identities::parse_name;
 use crate::output::{Outcome, bold, in_zone_colour, score};
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use super::context::{parse_name, short};
 use crate::error::CliError;
+use crate::identities::{parse_name, short};
 use crate::output::{Exit, Outcome, in_zone_colour, mark, plain, score};
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use tibet_overlay::system;
 use tibet_registry::Refusal;
 
 use super::Context;
-use super::context::parse_name;
 use crate::error::CliError;
+use crate::identities::parse_name;
 use crate::output::{Exit, Outcome, in_zone_colour, score};
 
 #[derive(Debug, Args)]
