@@ -57,8 +57,8 @@ use crate::glob::Glob;
 use crate::keys::KeyBook;
 use crate::now::Now;
 use crate::packet::{Fresh, Packet};
-use crate::peers::{PeerTable, can_be_answered};
-use crate::rate::{Bucket, Rate};
+use crate::peers::{MAX_PEERS, PeerTable, can_be_answered};
+use crate::rate::{Bucket, Buckets, Rate};
 use crate::reject::Reject;
 use crate::relay::Relay;
 use crate::replay::{ReplayCache, RestartBound};
@@ -111,6 +111,8 @@ pub struct PingNode {
     strangers: Bucket,
     /// Limits signature checks of known names that speak from elsewhere than they are known to be.
     elsewhere: Bucket,
+    /// Counts bad signatures that come from where a peer is.
+    forged: Buckets<Name>,
     /// Limits what is told of senders that proved nothing.
     told: Bucket,
     /// Limits what is told of legacy searches.
@@ -186,6 +188,7 @@ impl PingNode {
             sent: 0,
             strangers: Bucket::FULL,
             elsewhere: Bucket::FULL,
+            forged: Buckets::new(inbound::FORGED, MAX_PEERS),
             told: Bucket::FULL,
             hearsay: Bucket::FULL,
             stamps: 0,
@@ -222,7 +225,7 @@ impl PingNode {
 
     /// SECURITY 3.2 row 11.
     fn check_source(&self, from: SocketAddr) -> Result<(), Dropped> {
-        let usable = can_be_answered(from) && !self.own_addresses.contains(&from);
+        let usable = can_be_answered(from) && !self.own_addresses.contains(&canonical(from));
         usable.then_some(()).ok_or(Dropped::Source)
     }
 
@@ -254,7 +257,7 @@ impl PingNode {
 
     /// Tells the node the addresses its own socket has, so that a packet that claims to come from there is dropped. At most 256.
     pub fn set_own_addresses(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        self.own_addresses = addresses.into_iter().take(MAX_OWN_ADDRESSES).collect();
+        self.own_addresses = addresses.into_iter().map(canonical).take(MAX_OWN_ADDRESSES).collect();
     }
 
     /// Says which port the node answers on, so that it announces itself from now on, beginning at once; or that it has none any more.
@@ -370,6 +373,11 @@ impl fmt::Debug for PingNode {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
+}
+
+/// One spelling for an IPv4 address: a socket for both families writes it as one of IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The first of these times.

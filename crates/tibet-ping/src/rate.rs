@@ -74,6 +74,11 @@ impl<K: Ord> Buckets<K> {
         allowed
     }
 
+    /// Whether `key`'s bucket has one to take. Takes nothing.
+    pub(crate) fn has_room(&self, key: &K, now: Duration) -> bool {
+        self.buckets.get(key).is_none_or(|bucket| Bucket::clone(bucket).take(self.rate, now))
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.buckets.len()

@@ -191,8 +191,7 @@ impl ReplayCache {
         expires_at: Option<UnixTime>,
         now: Now,
     ) -> Result<Timestamp, ReplayRefusal> {
-        self.latest = self.latest.max(now.mono);
-        self.sweep();
+        self.handle_timeout(now);
         let time = self.check(sender, nonce, timestamp, expires_at, now)?;
         if self.entries.len() >= self.max_entries {
             self.refused_full += 1;
@@ -206,6 +205,13 @@ impl ReplayCache {
         *self.senders.entry(senders_half(key)).or_default() += 1;
         self.buckets.entry(second).or_default().push(key);
         Ok(time)
+    }
+
+    /// Forgets some of what is past. [`insert`](Self::insert) does so too; but whoever only checks has to call this first, or a sender whose memory
+    /// is full is refused until somebody else is accepted.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.latest = self.latest.max(now.mono);
+        self.sweep();
     }
 
     /// The clock that timestamps are compared with.

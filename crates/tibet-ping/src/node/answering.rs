@@ -12,7 +12,7 @@ use super::config::NodeIdentity;
 use super::drops::Dropped;
 use super::event::{Event, PendingSettled, PingSeen, QuestionId, TokenStamp};
 use super::inbound::Ruling;
-use crate::airlock::{PendingPing, Settled};
+use crate::airlock::{PendingPing, PendingQueue, Settled};
 use crate::codec::EncodeError;
 use crate::frame::Encoding;
 use crate::glob::Glob;
@@ -21,7 +21,7 @@ use crate::packet::{Fresh, Packet};
 use crate::response::{MAX_CAPABILITIES, Response};
 use crate::signing::{request_hash, sign_pong};
 use crate::trust::{Trust, TrustSource};
-use crate::words::Decision;
+use crate::words::{Decision, RoutingMode};
 
 /// Questions that wait for the application at a time: some 1 KiB each, more with large payloads.
 pub const MAX_QUESTIONS: usize = 1024;
@@ -124,22 +124,21 @@ impl PingNode {
 
     /// Lets a ping that waits in, by its source and packet id. Whether there was one.
     pub fn approve(&mut self, source: &str, packet_id: &str, now: Now) -> bool {
-        let settled = self.pending.approve(source, packet_id);
-        self.settle(settled, now)
+        self.settle(|pending| pending.approve(source, packet_id), now)
     }
 
     /// Refuses a ping that waits. Its sender is told, since it knows already that we are here. Whether there was one.
     pub fn deny(&mut self, source: &str, packet_id: &str, now: Now) -> bool {
-        let settled = self.pending.deny(source, packet_id);
-        self.settle(settled, now)
+        self.settle(|pending| pending.deny(source, packet_id), now)
     }
 
-    fn settle(&mut self, settled: Option<Settled>, now: Now) -> bool {
-        let Some(Settled { ping, decision }) = settled else { return false };
+    fn settle(&mut self, take: impl FnOnce(&mut PendingQueue) -> Option<Settled>, now: Now) -> bool {
+        // Without randomness there is no answer, and the ping waits on.
         let Ok((fresh, stamp)) = self.draw(now) else {
             self.drops.count(Dropped::NoRandomness);
             return false;
         };
+        let Some(Settled { ping, decision }) = take(&mut self.pending) else { return false };
         let hash = request_hash(&ping.packet);
         let asked = Asked { packet: &ping.packet, hash, to: ping.reply_to, encoding: ping.encoding };
         let (score, source) = (ping.trust, TrustSource::Unknown);
@@ -237,30 +236,48 @@ impl PingNode {
         mut response: Response,
         now: Now,
     ) -> Result<(), EncodeError> {
-        let NodeIdentity { key, generation, .. } = &self.identity;
-        sign_pong(&mut response, &asked.hash, key, *generation)
-            .map_err(|_| EncodeError::Member("responder_did"))?;
-        let bytes = response.encode(asked.encoding)?;
+        let mut bytes = self.sealed_response(asked, &mut response)?;
         if self.paths.spend(asked.to, bytes.len(), now.mono) {
             self.transmit(asked.to, bytes);
             return Ok(());
         }
-        if asked.packet.claim.is_some() {
-            // A device of ours proves its address, or sends a sign of life; then the answer goes.
-            if !self.paths.hold(asked.to, bytes, now.mono) {
-                self.drops.count(Dropped::Amplification);
-            }
-            return Ok(());
+        if asked.packet.claim.is_none() {
+            // A legacy peer looks at no signature. Without it the answer is shorter than any question.
+            response.claim = None;
+            bytes = response.encode(asked.encoding)?;
+        } else if response.payload.is_empty() {
+            // A decision alone is shorter than the question: what else there is to say can wait for another time.
+            response.capabilities.clear();
+            (response.fira_breakdown, response.applied_rule) = (Object::new(), None);
+            bytes = self.sealed_response(asked, &mut response)?;
         }
-        // A legacy peer does neither, and looks at no signature. Without it the answer is shorter than any question.
-        response.claim = None;
-        let bytes = response.encode(asked.encoding)?;
         if self.paths.spend(asked.to, bytes.len(), now.mono) {
             self.transmit(asked.to, bytes);
-        } else {
+        } else if asked.packet.claim.is_none() || !self.hold(asked, bytes, now) {
             self.drops.count(Dropped::Amplification);
         }
         Ok(())
+    }
+
+    /// Keeps an answer until its address is proven, or has sent enough.
+    fn hold(&mut self, asked: &Asked<'_>, bytes: Vec<u8>, now: Now) -> bool {
+        let held = self.paths.hold(asked.to, &asked.packet.source_did, bytes, now.mono);
+        let straight = asked.packet.routing_mode == RoutingMode::Direct;
+        if held
+            && straight
+            && let Ok(name) = asked.packet.source()
+        {
+            // The question has paid for this much.
+            self.probe(&name, asked.to, now);
+        }
+        held
+    }
+
+    fn sealed_response(&self, asked: &Asked<'_>, response: &mut Response) -> Result<Vec<u8>, EncodeError> {
+        let NodeIdentity { key, generation, .. } = &self.identity;
+        sign_pong(response, &asked.hash, key, *generation)
+            .map_err(|_| EncodeError::Member("responder_did"))?;
+        response.encode(asked.encoding)
     }
 
     /// Sends what waited for this address to be proven or to send more.

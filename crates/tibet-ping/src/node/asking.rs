@@ -10,6 +10,7 @@ use super::PingNode;
 use super::config::NodeIdentity;
 use super::drops::Dropped;
 use super::event::{Answered, Event, Proof, RequestId, TokenStamp};
+use super::inbound::{ELSEWHERE, STRANGERS};
 use super::requests::{Purpose, Request};
 use crate::codec::EncodeError;
 use crate::frame::Encoding;
@@ -181,7 +182,7 @@ impl PingNode {
 
     /// Asks a peer whether it is at `address`, where a packet of its came from. The question is no larger than what may be sent there.
     pub(super) fn probe(&mut self, name: &Name, address: SocketAddr, now: Now) {
-        if self.requests.is_probing(name, address) {
+        if !self.requests.may_probe(name, address) {
             return;
         }
         let Ok((fresh, stamp)) = self.draw(now) else { return };
@@ -243,7 +244,7 @@ impl PingNode {
         from: SocketAddr,
         now: Now,
     ) -> Result<(), Dropped> {
-        let (proof, name) = self.believe(id, &response, from)?;
+        let (proof, name) = self.believe(id, &response, from, now)?;
         if proof.is_verified() {
             self.learn_from_answer(id, &response, &name, proof, from, now)?;
         }
@@ -255,7 +256,12 @@ impl PingNode {
                 self.requests.remove(id);
                 return Ok(());
             }
-            Purpose::Search => return self.handle_found(&response, name, proof, from, now),
+            Purpose::Search => {
+                // Who is known is told of once; of strangers, who can be as many as they like, some are.
+                let first = proof != Proof::Verified || request.finds(&name);
+                let may = first && (proof == Proof::Verified || self.may_tell(now));
+                return if may { self.handle_found(&response, name, proof, from, now) } else { Ok(()) };
+            }
             Purpose::Ask { decision_timeout } if response.decision == Decision::Pending => {
                 last = decision_timeout.is_zero();
                 if !last {
@@ -283,6 +289,7 @@ impl PingNode {
         id: RequestId,
         response: &Response,
         from: SocketAddr,
+        now: Now,
     ) -> Result<(Proof, Name), Dropped> {
         let request = self.requests.get_mut(id).ok_or(Dropped::Unasked)?;
         let responder = response.responder().ok();
@@ -306,9 +313,14 @@ impl PingNode {
             request.ignored.wrong_key = request.ignored.wrong_key.saturating_add(1);
             return Err(VerifyError::WrongKey.into());
         }
-        let verified =
-            request.may_check() && verify_pong(response, &request.hash, &name, &claim.public_key).is_ok();
-        if !verified {
+        if !request.has_free_check() {
+            let in_line = match bound {
+                Some(_) => self.elsewhere.take(ELSEWHERE, now.mono),
+                None => self.strangers.take(STRANGERS, now.mono),
+            };
+            in_line.then_some(()).ok_or(Dropped::Budget)?;
+        }
+        if verify_pong(response, &request.hash, &name, &claim.public_key).is_err() {
             request.ignored.false_answers = request.ignored.false_answers.saturating_add(1);
             return Err(Dropped::FalseAnswer);
         }
@@ -326,7 +338,8 @@ impl PingNode {
         now: Now,
     ) -> Result<(), Dropped> {
         let Some(request) = self.requests.get_mut(id) else { return Err(Dropped::Unasked) };
-        let asked_there = request.to.contains(&from);
+        // Sent to several, it may have reached whoever answers by way of another.
+        let asked_there = request.to == [from];
         let straight = request.packet.routing_mode == RoutingMode::Direct && request.target.is_some();
         if asked_there {
             self.paths.prove(from, now.mono);

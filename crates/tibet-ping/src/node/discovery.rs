@@ -20,10 +20,11 @@ use super::event::{Destination, Discovered, Event, Proof, RequestId};
 use super::requests::{Purpose, Request};
 use crate::beacon::{Beacon, BeaconVerdict, beacon_in, discover_payload};
 use crate::frame::{Encoding, Frame, Kind};
-use crate::keys::KeyRefusal;
+use crate::keys::{Expected, KeyRefusal};
 use crate::now::Now;
 use crate::packet::{Packet, Target};
 use crate::rate::Rate;
+use crate::replay::Sender;
 use crate::response::{MAX_CAPABILITIES, Response};
 use crate::signing::{sign_pong, verify_ping};
 use crate::words::{Decision, PingType};
@@ -41,38 +42,57 @@ const MAX_LATE: usize = 256;
 /// Beacons of legacy devices told of: they are hearsay, and cost nothing to make up.
 const HEARSAY: Rate = Rate { burst: 10, per_second: 2 };
 
+#[derive(Debug)]
+struct LateAnswer {
+    /// Whose search it answers.
+    name: Name,
+    bytes: Vec<u8>,
+}
+
 /// Answers to searches that are sent a little later.
 #[derive(Debug, Default)]
 pub(super) struct LateAnswers {
-    waiting: BTreeMap<(Duration, SocketAddr), Vec<u8>>,
+    waiting: BTreeMap<(Duration, SocketAddr), LateAnswer>,
     /// Who was answered, the oldest first.
-    answered: VecDeque<(Duration, SocketAddr)>,
+    answered: VecDeque<(Duration, Name)>,
 }
 
 impl LateAnswers {
     /// Notes that `source` is answered now; `false` if it was of late, or too many were.
-    fn may_answer(&mut self, source: SocketAddr, now: Duration) -> bool {
-        let old = |(at, _): &(Duration, SocketAddr)| now.saturating_sub(*at) >= ANSWER_EVERY;
+    fn may_answer(&mut self, source: &Name, now: Duration) -> bool {
+        let old = |(at, _): &(Duration, Name)| now.saturating_sub(*at) >= ANSWER_EVERY;
         while self.answered.front().is_some_and(old) {
             self.answered.pop_front();
         }
-        let known = self.answered.iter().any(|(_, other)| *other == source);
+        let known = self.answered.iter().any(|(_, other)| other == source);
         if known || self.answered.len() >= MAX_LATE || self.waiting.len() >= MAX_LATE {
             return false;
         }
-        self.answered.push_back((now, source));
+        self.answered.push_back((now, source.clone()));
         true
     }
 
-    fn expired(&mut self, now: Duration) -> Option<(SocketAddr, Vec<u8>)> {
+    fn expired(&mut self, now: Duration) -> Option<(SocketAddr, LateAnswer)> {
         let entry = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let ((_, to), bytes) = entry.remove_entry();
-        Some((to, bytes))
+        let ((_, to), answer) = entry.remove_entry();
+        Some((to, answer))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         self.waiting.first_key_value().map(|((due, _), _)| *due)
     }
+}
+
+/// A search that is to be answered.
+#[derive(Clone, Copy)]
+struct Search<'a> {
+    packet: &'a Packet,
+    name: &'a Name,
+    /// Where its sender answers, by its beacon.
+    address: SocketAddr,
+    encoding: Encoding,
+    /// Bytes of the datagram.
+    length: usize,
 }
 
 impl PingNode {
@@ -105,7 +125,11 @@ impl PingNode {
         self.check_source(from)?;
         let name = packet.source().map_err(|_| KeyRefusal::BadName)?;
         let Some(beacon) = beacon_in(&packet.payload) else {
-            return self.handle_legacy_search(&packet, name, from, now);
+            // Once a name has a key, nobody speaks under it without (SECURITY R72).
+            return match self.keys.key(&name) {
+                Some(_) if packet.claim.is_none() => Err(KeyRefusal::Downgrade.into()),
+                _ => self.handle_legacy_search(&packet, name, from, now),
+            };
         };
         if beacon.claims().name != name {
             return Err(Dropped::Beacon);
@@ -115,9 +139,8 @@ impl PingNode {
         let verified = self.handle_beacon(&beacon, address, now)?;
         let known = verified && on_link && self.zone_of(&name, now) != Zone::Rood;
         if known {
-            self.paths.earn(address, datagram.len(), now.mono);
-            self.answer_search(&packet, &name, address, encoding, now)?;
-            self.greet(&name, address, now);
+            let search = Search { packet: &packet, name: &name, address, encoding, length: datagram.len() };
+            self.answer_search(&search, now)?;
         }
         Ok(())
     }
@@ -144,6 +167,9 @@ impl PingNode {
             let reason = verdict.to_string();
             // Refused where there are too many already; then the device is shown like any other.
             let _ = self.vouch_for(&claims.name, &claims.fingerprint, &reason, now);
+        }
+        if !verified && !self.may_tell(now) {
+            return Ok(false);
         }
         let stamp = self.stamp(now)?;
         self.tell(Event::Discovered(Box::new(Discovered {
@@ -188,18 +214,15 @@ impl PingNode {
     }
 
     /// Answers a search of somebody we trust, a little later.
-    fn answer_search(
-        &mut self,
-        packet: &Packet,
-        name: &Name,
-        to: SocketAddr,
-        encoding: Encoding,
-        now: Now,
-    ) -> Result<(), Dropped> {
-        // The beacon was signed; but the answer is bound to the packet.
+    fn answer_search(&mut self, search: &Search<'_>, now: Now) -> Result<(), Dropped> {
+        let Search { packet, name, address, encoding, length } = *search;
+        // The beacon was signed; but the answer is bound to the packet, which must be as new as any other.
         let key = self.keys.key(name).ok_or(KeyRefusal::UnknownName)?;
+        self.check_fresh(packet, &Expected::Bound(key), now)?;
         let ping = verify_ping(packet, &key)?;
-        if !self.late.may_answer(to, now.mono) {
+        self.remember(packet, Sender::Key(&key), now)?;
+        self.paths.earn(address, length, now.mono);
+        if !self.late.may_answer(name, now.mono) {
             return Ok(());
         }
         let (fresh, _) = self.draw(now)?;
@@ -213,32 +236,24 @@ impl PingNode {
         };
         sign_pong(&mut response, &ping.hash(), &own.key, own.generation).map_err(|_| Dropped::Unwritable)?;
         let bytes = response.encode(encoding).map_err(|_| Dropped::Unwritable)?;
+        // Paid for at once: nothing else that goes there meanwhile takes its place.
+        if !self.paths.spend(address, bytes.len(), now.mono) {
+            return Err(Dropped::Amplification);
+        }
         let [.., a, b] = fresh.nonce;
         let delay = Duration::from_millis(u64::from(u16::from_be_bytes([a, b])) % MOST_DELAY_MS);
-        self.late.waiting.insert((now.mono.saturating_add(delay), to), bytes);
+        let answer = LateAnswer { name: name.clone(), bytes };
+        self.late.waiting.insert((now.mono.saturating_add(delay), address), answer);
         Ok(())
     }
 
-    /// Shows ourselves to a neighbour we trust that is no peer yet: it will ask whether we are where we say, and we will.
-    fn greet(&mut self, name: &Name, address: SocketAddr, now: Now) {
-        if self.peers.get(name, now).is_some_and(|peer| peer.reachable && peer.endpoint == address) {
-            return;
-        }
-        let Ok((fresh, _)) = self.draw(now) else { return };
-        let packet = Packet::heartbeat(&self.identity.name, fresh);
-        if let Some(bytes) = self.sealed(packet, now)
-            && self.paths.spend(address, bytes.len(), now.mono)
-        {
-            self.transmit(address, bytes);
-        }
-    }
-
     pub(super) fn send_late_answers(&mut self, now: Now) {
-        while let Some((to, bytes)) = self.late.expired(now.mono) {
-            if self.paths.spend(to, bytes.len(), now.mono) {
-                self.transmit(to, bytes);
-            } else {
-                self.drops.count(Dropped::Amplification);
+        while let Some((to, LateAnswer { name, bytes })) = self.late.expired(now.mono) {
+            self.transmit(to, bytes);
+            let peer = self.peers.get(&name, now);
+            if !peer.is_some_and(|peer| peer.reachable && peer.endpoint == to) {
+                // A neighbour we trust that is no peer yet: if it is where it says and trusts us, it becomes one.
+                self.probe(&name, to, now);
             }
         }
     }

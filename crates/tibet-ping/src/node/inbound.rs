@@ -23,10 +23,14 @@ use crate::trust::{Trust, TrustSource};
 use crate::words::{Decision, PingType, Priority, RoutingMode};
 
 /// Signature checks of names that nobody has spoken under yet: 50 µs each, so 5 % of a core (SECURITY R18).
-const STRANGERS: Rate = Rate { burst: 100, per_second: 1000 };
+pub(super) const STRANGERS: Rate = Rate { burst: 100, per_second: 1000 };
 /// Signature checks of known names that speak from elsewhere than they are known to be: 10 % of a core. A peer that is where it was is never
 /// kept waiting by these.
-const ELSEWHERE: Rate = Rate { burst: 500, per_second: 2000 };
+pub(super) const ELSEWHERE: Rate = Rate { burst: 500, per_second: 2000 };
+
+/// Bad signatures at a peer's own address, after which what comes from there waits in line like what comes from elsewhere: for as long as somebody
+/// who knows the address forges it.
+pub(super) const FORGED: Rate = Rate { burst: 50, per_second: 20 };
 
 /// A packet on its way through the node.
 pub(super) struct Inbound {
@@ -77,31 +81,30 @@ impl PingNode {
         };
         self.check_fresh(packet, &expected, *now)?;
         let ruling = self.rule(packet, &name, &expected, *now);
-        match expected {
-            Expected::Unsigned => self.handle_unsigned(&inbound, audience, ruling),
-            Expected::FirstContact(_) if ruling.decision == Decision::Reject => {
-                // What it says would change nothing if it were true, so nobody looks whether it is.
-                self.tell_of_rood(inbound, ruling)
-            }
-            Expected::FirstContact(key) => {
-                if !self.strangers.take(STRANGERS, now.mono) {
-                    return Err(Dropped::Budget);
-                }
-                let ping = verify_ping(packet, &key)?;
-                self.handle_verified(&inbound, &ping, audience, ruling, Proof::FirstContact)
-            }
-            Expected::Bound(key) => {
-                self.check_budget(&name, *from, *now)?;
-                let ping = verify_ping(packet, &key)?;
-                self.handle_verified(&inbound, &ping, audience, ruling, Proof::Verified)
-            }
+        // Whoever has a key has a self-certifying name: until the operator names it, it is a stranger like others.
+        let stranger = self.keys.binding(&name).is_none();
+        if stranger && ruling.decision == Decision::Reject {
+            // What it says would change nothing if it were true, so nobody looks whether it is.
+            return self.tell_of_rood(inbound, audience, ruling);
         }
+        let (key, proof) = match expected {
+            Expected::Unsigned => return self.handle_unsigned(&inbound, audience, ruling),
+            Expected::FirstContact(key) => (key, Proof::FirstContact),
+            Expected::Bound(key) => (key, Proof::Verified),
+        };
+        let at_home = self.check_budget(&name, stranger, *from, *now)?;
+        let verified = verify_ping(packet, &key);
+        if at_home && verified.is_err() {
+            self.forged.take(name, now.mono);
+        }
+        self.handle_verified(&inbound, &verified?, audience, ruling, proof)
     }
 
     fn audience(&self, packet: &Packet) -> Result<Audience, Dropped> {
         match packet.target().map_err(|_| Dropped::BadTarget)? {
             Target::Name(name) if name == self.identity.name => Ok(Audience::Us),
-            Target::Name(_) => Ok(Audience::Other),
+            Target::Name(_) if packet.routing_mode == RoutingMode::Mesh => Ok(Audience::Other),
+            Target::Name(_) => Err(VerifyError::NotForUs.into()),
             // What is to be done is for one device to do (SECURITY 3.2 row 35).
             Target::Broadcast if matches!(packet.ping_type, PingType::Intent | PingType::Relay) => {
                 Err(Dropped::Broadcast)
@@ -110,7 +113,13 @@ impl PingNode {
         }
     }
 
-    fn check_fresh(&self, packet: &Packet, expected: &Expected, now: Now) -> Result<(), Dropped> {
+    pub(super) fn check_fresh(
+        &mut self,
+        packet: &Packet,
+        expected: &Expected,
+        now: Now,
+    ) -> Result<(), Dropped> {
+        self.replay.handle_timeout(now);
         let expires_at = packet.claim.map(|claim| claim.expires_at);
         let sender = sender(packet, expected);
         let time = self.replay.check(sender, &packet.nonce, &packet.timestamp, expires_at, now)?;
@@ -138,11 +147,24 @@ impl PingNode {
         }
     }
 
-    /// Peers that are where they were come first; whoever claims to be one from elsewhere waits in line (SECURITY R18).
-    fn check_budget(&mut self, name: &Name, from: SocketAddr, now: Now) -> Result<(), Dropped> {
+    /// Peers that are where they were come first; whoever claims to be one from elsewhere waits in line (SECURITY R18). So does one that is forged
+    /// where it is. Whether it came first.
+    fn check_budget(
+        &mut self,
+        name: &Name,
+        stranger: bool,
+        from: SocketAddr,
+        now: Now,
+    ) -> Result<bool, Dropped> {
         let at_home = self.peers.get(name, now).is_some_and(|peer| peer.endpoint == from);
-        let allowed = at_home || self.elsewhere.take(ELSEWHERE, now.mono);
-        allowed.then_some(()).ok_or(Dropped::Budget)
+        if at_home && self.forged.has_room(name, now.mono) {
+            return Ok(true);
+        }
+        let allowed = match stranger && !at_home {
+            true => self.strangers.take(STRANGERS, now.mono),
+            false => self.elsewhere.take(ELSEWHERE, now.mono),
+        };
+        allowed.then_some(false).ok_or(Dropped::Budget)
     }
 
     fn handle_verified(
@@ -159,12 +181,14 @@ impl PingNode {
         ping.check_audience(&self.identity.name, &self.public_key)?;
         self.remember(&inbound.packet, Sender::Key(&ping.claim().public_key), inbound.now)?;
         self.pin(ping, proof, inbound.now)?;
-        self.paths.earn(inbound.from, inbound.length, inbound.now.mono);
         let silent = ruling.decision == Decision::Reject;
+        if !silent {
+            self.paths.earn(inbound.from, inbound.length, inbound.now.mono);
+        }
         // The answer comes first: what may be sent to an unproven address is for that.
         let decided = self.decide(inbound, audience, ruling, proof, ping.hash());
         if !silent {
-            self.hear(ping, inbound.from, inbound.now)?;
+            self.hear(ping, inbound)?;
         }
         decided
     }
@@ -186,7 +210,7 @@ impl PingNode {
     }
 
     /// From here on the same packet is a replay.
-    fn remember(&mut self, packet: &Packet, sender: Sender<'_>, now: Now) -> Result<(), Dropped> {
+    pub(super) fn remember(&mut self, packet: &Packet, sender: Sender<'_>, now: Now) -> Result<(), Dropped> {
         let expires_at = packet.claim.map(|claim| claim.expires_at);
         self.replay.insert(sender, &packet.nonce, &packet.timestamp, expires_at, now)?;
         Ok(())
@@ -203,7 +227,8 @@ impl PingNode {
     }
 
     /// Takes note of where a sender is.
-    fn hear(&mut self, ping: &VerifiedPing<'_>, from: SocketAddr, now: Now) -> Result<(), Dropped> {
+    fn hear(&mut self, ping: &VerifiedPing<'_>, inbound: &Inbound) -> Result<(), Dropped> {
+        let (from, now) = (inbound.from, inbound.now);
         let heard = self.peers.handle_ping(ping, from, now);
         if let Heard::New(_) = heard {
             let (name, stamp) = (ping.source().clone(), self.stamp(now)?);
@@ -211,14 +236,22 @@ impl PingNode {
         }
         let unproven = match heard {
             Heard::Elsewhere(_) => true,
-            Heard::New(peer) | Heard::Same(peer) => !peer.reachable,
+            // The operator's word is enough to send it heartbeats, but not to send it more than it asked for.
+            Heard::New(peer) | Heard::Same(peer) => !peer.reachable || !self.paths.is_proven(from, now.mono),
             Heard::Nothing => false,
         };
         self.release_held(from, now);
         // What may be sent there is for answers first: to this packet, and to one that waits for a human.
-        let owed = !is_sign_of_life(ping.packet()) || self.pending.waits_for(ping.source().as_str());
+        let soon = self.paths.owed(from, now.mono).is_some_and(|owed| owed <= inbound.length);
+        let owed = soon || !is_sign_of_life(ping.packet()) || self.pending.waits_for(ping.source().as_str());
         if unproven && !owed {
             self.probe(ping.source(), from, now);
+        }
+        if let Heard::Elsewhere(peer) = heard
+            && peer.reachable
+        {
+            // Somebody may only have been faster with its packet: it is asked where it was, too, so that it is not taken for gone.
+            self.probe(ping.source(), peer.endpoint, now);
         }
         Ok(())
     }
@@ -231,10 +264,7 @@ impl PingNode {
         ruling: &Ruling,
         proof: Proof,
     ) -> Result<(), Dropped> {
-        let Inbound { packet, from, encoding, length, now } = inbound;
-        if packet.routing_mode != RoutingMode::Mesh {
-            return Err(VerifyError::NotForUs.into());
-        }
+        let Inbound { from, encoding, length, now, .. } = inbound;
         if ruling.zone == Zone::Rood || ruling.decision == Decision::Reject {
             return Err(Dropped::Rood);
         }
@@ -315,15 +345,19 @@ impl PingNode {
                     since: *now,
                 };
                 let waits = self.pending.handle_pending(ping);
-                self.tell(Event::Ping(Box::new(seen)));
+                // Who signs nothing can be anybody, as often as he likes.
+                if waits.is_ok() || proof.is_verified() {
+                    self.tell(Event::Ping(Box::new(seen)));
+                }
                 waits.map_err(|_| Dropped::Waiting)?;
                 self.answer_at_once(&asked, &ruling, fresh, Some(stamp), *now)
             }
         }
     }
 
-    fn tell_of_rood(&mut self, inbound: Inbound, ruling: Ruling) -> Result<(), Dropped> {
-        if self.may_tell(inbound.now) {
+    fn tell_of_rood(&mut self, inbound: Inbound, audience: Audience, ruling: Ruling) -> Result<(), Dropped> {
+        let for_us = audience == Audience::Us && inbound.packet.ping_type != PingType::Heartbeat;
+        if for_us && self.may_tell(inbound.now) {
             let stamp = self.stamp(inbound.now)?;
             let Ruling { trust, zone, decision, rule, .. } = ruling;
             let (packet, from, proof) = (inbound.packet, inbound.from, Proof::Unproven);

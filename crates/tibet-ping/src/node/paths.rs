@@ -14,8 +14,10 @@ const MAX_PATHS: usize = 16_384;
 const IDLE: Duration = Duration::from_secs(120);
 /// Answers that wait for their address to be proven.
 const MAX_HELD: usize = 256;
-/// How long they wait. The asker has given up by then.
-const HELD_FOR: Duration = Duration::from_secs(600);
+/// Of these, answers to one source, so that no one fills the queue.
+const MAX_HELD_PER_SOURCE: usize = 4;
+/// How long they wait: four signs of life of an asker that is still there.
+const HELD_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 struct Path {
@@ -28,6 +30,7 @@ struct Path {
 #[derive(Debug)]
 struct Held {
     to: SocketAddr,
+    source: String,
     bytes: Vec<u8>,
     until: Duration,
 }
@@ -54,6 +57,12 @@ impl Paths {
         }
     }
 
+    /// Whether an answer has come from there, and something else of late.
+    pub(super) fn is_proven(&self, address: SocketAddr, now: Duration) -> bool {
+        let heard = |path: &&Path| now.saturating_sub(path.last_heard) < IDLE;
+        self.paths.get(&address).filter(heard).is_some_and(|path| path.proven)
+    }
+
     /// Whether this many bytes may go to `to`. If so they count as sent.
     pub(super) fn spend(&mut self, to: SocketAddr, bytes: usize, now: Duration) -> bool {
         let heard = |path: &&mut Path| now.saturating_sub(path.last_heard) < IDLE;
@@ -66,14 +75,23 @@ impl Paths {
         left.is_some()
     }
 
-    /// Keeps an answer until its address is proven or has sent enough. Whether there is room.
-    pub(super) fn hold(&mut self, to: SocketAddr, bytes: Vec<u8>, now: Duration) -> bool {
+    /// Keeps an answer to `source` until its address is proven or has sent enough. Whether there is room.
+    pub(super) fn hold(&mut self, to: SocketAddr, source: &str, bytes: Vec<u8>, now: Duration) -> bool {
         self.held.retain(|held| held.until > now);
-        let room = self.held.len() < MAX_HELD;
+        let of_source = self.held.iter().filter(|held| held.source == source).count();
+        let room = self.held.len() < MAX_HELD && of_source < MAX_HELD_PER_SOURCE;
         if room {
-            self.held.push_back(Held { to, bytes, until: now.saturating_add(HELD_FOR) });
+            let (source, until) = (source.to_owned(), now.saturating_add(HELD_FOR));
+            self.held.push_back(Held { to, source, bytes, until });
         }
         room
+    }
+
+    /// How much more has to come from `to` before what waits for it may go; `None` when nothing waits.
+    pub(super) fn owed(&self, to: SocketAddr, now: Duration) -> Option<usize> {
+        let held = self.held.iter().find(|held| held.to == to && held.until > now)?;
+        let credit = self.paths.get(&to).map_or(0, |path| path.credit);
+        Some(held.bytes.len().saturating_sub(credit))
     }
 
     /// The next answer that waited for `to` and may go now.
@@ -124,7 +142,8 @@ mod tests {
         assert!(paths.spend(address(1), 800, now));
         assert!(!paths.spend(address(1), 101, now));
         assert!(!paths.spend(address(2), 1, now));
-        assert!(paths.hold(address(1), vec![0; 101], now));
+        assert!(paths.hold(address(1), "jis:a", vec![0; 101], now));
+        assert_eq!(paths.owed(address(1), now), Some(1));
         assert_eq!(paths.release(address(1), now), None);
         paths.prove(address(1), now);
         assert_eq!(paths.release(address(1), now), Some(vec![0; 101]));
@@ -146,8 +165,10 @@ mod tests {
         assert!(!paths.spend(address(1), 5, start));
         paths.earn(address(1), 5, start + IDLE);
         assert!(paths.spend(address(1), 5, start + IDLE));
-        (0..MAX_HELD).for_each(|_| assert!(paths.hold(address(1), vec![1], start)));
-        assert!(!paths.hold(address(1), vec![1], start));
-        assert!(paths.hold(address(1), vec![1], start + HELD_FOR));
+        let hold = |paths: &mut Paths, n: usize, now| paths.hold(address(1), &n.to_string(), vec![1], now);
+        (0..MAX_HELD).for_each(|n| assert!(hold(&mut paths, n / MAX_HELD_PER_SOURCE, start)));
+        assert!(!hold(&mut paths, MAX_HELD, start));
+        assert!((0..MAX_HELD_PER_SOURCE).all(|_| hold(&mut paths, 1, start + HELD_FOR)));
+        assert!(!hold(&mut paths, 1, start + HELD_FOR));
     }
 }

@@ -13,8 +13,13 @@ use crate::words::RoutingMode;
 
 /// Requests that can wait at a time: some 1 KiB each, 4 MiB.
 pub const MAX_REQUESTS: usize = 4096;
-/// Signatures looked at for one request. More answers to it than that are an attack by somebody who sees its traffic.
-const MAX_CHECKS: u8 = 16;
+/// Of these, probes and so on, which come about by what others do: they may not crowd out what the owner asks.
+const MAX_PROBES: usize = 1024;
+/// Signatures looked at for one request whatever else there is to do. More answers to it than that are an attack by somebody who sees its traffic, and
+/// wait in line.
+const FREE_CHECKS: u8 = 16;
+/// Devices told of for one search, so that answers sent again and again are told of once.
+const MAX_FOUND: usize = 1024;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Request {
     pub ignored: Ignored,
     pub stamp: TokenStamp,
     checks_left: u8,
+    /// Who was found by it.
+    found: BTreeSet<Name>,
 }
 
 impl Request {
@@ -67,7 +74,8 @@ impl Request {
             deadline: Duration::ZERO,
             ignored: Ignored::default(),
             stamp,
-            checks_left: MAX_CHECKS,
+            checks_left: FREE_CHECKS,
+            found: BTreeSet::new(),
         }
     }
 
@@ -76,11 +84,16 @@ impl Request {
         self.target.clone().zip(self.to.first().copied()).filter(|_| is_probe)
     }
 
-    /// Whether another signature is looked at for it. Whoever searches hears many.
-    pub(super) fn may_check(&mut self) -> bool {
+    /// Whether another signature is looked at for it whatever else there is to do.
+    pub(super) fn has_free_check(&mut self) -> bool {
         let left = self.checks_left.checked_sub(1);
         self.checks_left = left.unwrap_or(0);
-        left.is_some() || self.purpose == Purpose::Search
+        left.is_some()
+    }
+
+    /// Notes that a search has found a device; `false` if it had before, or has found too many.
+    pub(super) fn finds(&mut self, name: &Name) -> bool {
+        self.found.len() < MAX_FOUND && self.found.insert(name.clone())
     }
 }
 
@@ -142,9 +155,9 @@ impl Requests {
         self.remove(id).map(|request| (id, request))
     }
 
-    /// Whether a probe to `name` at `address` is on its way.
-    pub(super) fn is_probing(&self, name: &Name, address: SocketAddr) -> bool {
-        self.probes.contains(&(name.clone(), address))
+    /// Whether `name` may be probed at `address`: not while a probe is on its way there, nor while too many are elsewhere.
+    pub(super) fn may_probe(&self, name: &Name, address: SocketAddr) -> bool {
+        self.probes.len() < MAX_PROBES && !self.probes.contains(&(name.clone(), address))
     }
 
     /// One that waits for a decision and is due to give a sign of life: whom it is for, and where it is. The next one is due after `every`.

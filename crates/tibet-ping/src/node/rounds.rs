@@ -116,10 +116,12 @@ impl PingNode {
             .take(HEARTBEAT_SLICE)
             .map(|(name, peer)| (name.clone(), *peer))
             .collect();
-        for (_, peer) in &slice {
-            // Nobody else's address is flooded in a peer's name: until it has answered from there, it gets what it paid for.
-            if peer.reachable || self.paths.spend(peer.endpoint, bytes.len(), now.mono) {
+        for (name, peer) in &slice {
+            if peer.reachable {
                 self.transmit(peer.endpoint, bytes.clone());
+            } else {
+                // Nobody else's address is flooded in a peer's name: it is asked whether it is there, once that is paid for.
+                self.probe(name, peer.endpoint, now);
             }
         }
         match slice.last() {
