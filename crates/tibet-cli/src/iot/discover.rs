@@ -147,6 +147,7 @@ fn tell(own: &Name, devices: BTreeMap<Name, Found>) -> Outcome {
             .line(format_args!(
                 "    tibet-iot listen --trust {own}=0.9, and one tibet-iot send from here to there"
             ))
+            .line("  - each answers one search of a name in ten seconds")
             .line("  - they tell everybody of themselves once a minute only: --timeout 65 hears each")
             .line("  - nobody is there, or a firewall stops UDP port 7151 or multicast")
             .exit(Exit::No);

@@ -7,6 +7,7 @@ use report::Report;
 pub(super) use report::{changed_key, proof_word};
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use jis::{Capability, Name, UnixTime};
@@ -15,6 +16,7 @@ use tibet_core::json::Object;
 use tibet_iot::{IntentAnswer, IotNode, MAIN_PORT, NodeState, StartError, TransportConfig};
 use tibet_ping::{Glob, MAX_NONCES_PER_SENDER, NodeConfig, ReplayConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 
 use super::node_args::{DiscoveryArgs, NodeArgs, Setup};
 use super::stream::{Closed, Stream, note};
@@ -63,7 +65,7 @@ pub(super) struct ListenArgs {
     #[arg(long, value_name = "N", default_value_t = MAX_NONCES_PER_SENDER as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
 
-    /// Stop after N pings
+    /// Stop when N pings have come, a second later: a long answer is sent when the asker has shown where it is
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
@@ -120,6 +122,9 @@ fn plan(args: &ListenArgs) -> Result<Plan, CliError> {
     let peers = args.peer.iter().map(|text| input::peer(text)).collect::<Result<_, _>>()?;
     Ok(Plan { setup, payload, peers, config })
 }
+
+/// How long a node stays after the last ping it was to take. Askers show where they are after a third of that.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What ends it.
 struct Signals {
@@ -187,8 +192,14 @@ async fn listen(context: &Context, args: &ListenArgs, plan: Plan) -> Result<(), 
 
     let mut console = Console::open();
     let mut report = Report::new(stream, name);
-    while args.count.is_none_or(|count| report.pings() < count) {
+    let enough = |report: &Report| args.count.is_some_and(|count| report.pings() >= count);
+    let mut last = None;
+    loop {
+        if enough(&report) && last.is_none() {
+            last = Some(Instant::now() + LINGER);
+        }
         tokio::select! {
+            () = sleep_until(last.unwrap_or_else(Instant::now)), if last.is_some() => break,
             event = events.next() => match event {
                 Some(event) => report.tell(&event)?,
                 None => break,
