@@ -237,26 +237,42 @@ impl PingNode {
         now: Now,
     ) -> Result<(), EncodeError> {
         let mut bytes = self.sealed_response(asked, &mut response)?;
-        if self.paths.spend(asked.to, bytes.len(), now.mono) {
-            self.transmit(asked.to, bytes);
+        if self.send_if_paid(asked.to, &bytes, now) {
             return Ok(());
         }
-        if asked.packet.claim.is_none() {
-            // A legacy peer looks at no signature. Without it the answer is shorter than any question.
+        let signed = asked.packet.claim.is_some();
+        if !signed {
+            // A legacy peer looks at no signature.
             response.claim = None;
             bytes = response.encode(asked.encoding)?;
-        } else if response.payload.is_empty() {
+            if self.send_if_paid(asked.to, &bytes, now) {
+                return Ok(());
+            }
+        }
+        if response.payload.is_empty() {
             // A decision alone is shorter than the question: what else there is to say can wait for another time.
             response.capabilities.clear();
             (response.fira_breakdown, response.applied_rule) = (Object::new(), None);
-            bytes = self.sealed_response(asked, &mut response)?;
+            bytes = match signed {
+                true => self.sealed_response(asked, &mut response)?,
+                false => response.encode(asked.encoding)?,
+            };
+            if self.send_if_paid(asked.to, &bytes, now) {
+                return Ok(());
+            }
         }
-        if self.paths.spend(asked.to, bytes.len(), now.mono) {
-            self.transmit(asked.to, bytes);
-        } else if asked.packet.claim.is_none() || !self.hold(asked, bytes, now) {
+        if !(signed && self.hold(asked, bytes, now)) {
             self.drops.count(Dropped::Amplification);
         }
         Ok(())
+    }
+
+    fn send_if_paid(&mut self, to: SocketAddr, bytes: &[u8], now: Now) -> bool {
+        let paid = self.paths.spend(to, bytes.len(), now.mono);
+        if paid {
+            self.transmit(to, bytes.to_vec());
+        }
+        paid
     }
 
     /// Keeps an answer until its address is proven, or has sent enough.
@@ -274,9 +290,12 @@ impl PingNode {
     }
 
     fn sealed_response(&self, asked: &Asked<'_>, response: &mut Response) -> Result<Vec<u8>, EncodeError> {
-        let NodeIdentity { key, generation, .. } = &self.identity;
-        sign_pong(response, &asked.hash, key, *generation)
-            .map_err(|_| EncodeError::Member("responder_did"))?;
+        // A legacy peer looks at no signature, and with one the answer would be longer than the question.
+        if asked.packet.claim.is_some() {
+            let NodeIdentity { key, generation, .. } = &self.identity;
+            sign_pong(response, &asked.hash, key, *generation)
+                .map_err(|_| EncodeError::Member("responder_did"))?;
+        }
         response.encode(asked.encoding)
     }
 
