@@ -154,7 +154,7 @@ fn a_payload_longer_than_the_question_comes_too() {
 fn a_busy_sender_needs_a_higher_rate() {
     let home = Home::new();
     let listener = Listener::start(&home, "--did jis:home:sensor --trust jis:home:hub=0.9 --rate 3");
-    let ran = send(&home, &listener, "jis:home:hub", "--count 4 --timeout 0.5");
+    let ran = send(&home, &listener, "jis:home:hub", "--count 4 --timeout 2");
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.out.contains("4 sent, 3 answered, 3 accepted — RTT min/avg/max: "), "{ran:?}");
     assert!(listener.stop().err.contains("sender_full"));

@@ -51,7 +51,7 @@ fn listen_send_and_discover_in_two_terminals() {
         "{again:?}"
     );
 
-    let found = iot::run(&home, &format!("discover --timeout 1.5 {lo}"));
+    let found = iot::run(&home, &format!("discover --timeout 3 {lo}"));
     assert_eq!(found.code, Some(0), "{found:?}");
     let row = found.out.lines().find(|line| line.contains("jis:home:sensor")).expect("found");
     for text in [at.to_string().as_str(), "temperature.read", "yes", "answered"] {
@@ -61,7 +61,7 @@ fn listen_send_and_discover_in_two_terminals() {
     let laptop =
         iot::run(&home, &format!("send jis:home:sensor {at} temperature.read --my-did jis:home:laptop"));
     assert_eq!(laptop.code, Some(0), "{laptop:?}");
-    let found = iot::json(&home, &format!("discover --timeout 1.5 --my-did jis:home:laptop {lo}"), 0);
+    let found = iot::json(&home, &format!("discover --timeout 3 --my-did jis:home:laptop {lo}"), 0);
     let [found] = &found[..] else { panic!("one object: {found:?}") };
     assert_eq!((&found["schema"], &found["total"]), (&"tibet.iot.discover".into(), &1.into()));
     let device = &found["devices"][0];

@@ -23,7 +23,7 @@ pub(super) struct DiscoverArgs {
     my_did: Option<String>,
 
     /// How long answers are waited for, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 5.0)]
     timeout: f64,
 
     /// The UDP port of this side; 0 lets the system choose

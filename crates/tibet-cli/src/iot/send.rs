@@ -56,11 +56,11 @@ pub(super) struct SendArgs {
     port: u16,
 
     /// How long the answer is waited for, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 10.0)]
     timeout: f64,
 
     /// How long to wait for a human to decide there, in seconds, if the answer is "pending"
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 0.0)]
     wait: f64,
 
     /// Send the ping over the mesh: HOST:PORT is the first relay, and the relays know the way
