@@ -133,7 +133,9 @@ fn everything_that_grows_has_a_bound() {
     for path in files {
         let name = path.strip_prefix(&root).expect("below").to_string_lossy().replace('\\', "/");
         // Values of the wire are bounded by the datagram they came in, and so are events of one.
-        if ["packet.rs", "response.rs", "beacon.rs", "beacon/rule.rs", "node/event.rs"].contains(&name.as_str()) {
+        if ["packet.rs", "response.rs", "beacon.rs", "beacon/rule.rs", "node/event.rs"]
+            .contains(&name.as_str())
+        {
             continue;
         }
         let code = code(&path);

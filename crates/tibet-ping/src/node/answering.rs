@@ -240,28 +240,17 @@ impl PingNode {
         if self.send_if_paid(asked.to, &bytes, now) {
             return Ok(());
         }
-        let signed = asked.packet.claim.is_some();
-        if !signed {
-            // A legacy peer looks at no signature.
-            response.claim = None;
-            bytes = response.encode(asked.encoding)?;
-            if self.send_if_paid(asked.to, &bytes, now) {
-                return Ok(());
-            }
-        }
         if response.payload.is_empty() {
             // A decision alone is shorter than the question: what else there is to say can wait for another time.
             response.capabilities.clear();
             (response.fira_breakdown, response.applied_rule) = (Object::new(), None);
-            bytes = match signed {
-                true => self.sealed_response(asked, &mut response)?,
-                false => response.encode(asked.encoding)?,
-            };
+            bytes = self.sealed_response(asked, &mut response)?;
             if self.send_if_paid(asked.to, &bytes, now) {
                 return Ok(());
             }
         }
-        if !(signed && self.hold(asked, bytes, now)) {
+        // A legacy peer neither proves its address nor sends signs of life.
+        if asked.packet.claim.is_none() || !self.hold(asked, bytes, now) {
             self.drops.count(Dropped::Amplification);
         }
         Ok(())

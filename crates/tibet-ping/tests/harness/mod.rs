@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jis::{Fingerprint, Name, UnixTime};
+use proptest::prelude::ProptestConfig;
 use tibet_ping::{
     Answered, Ask, Destination, Discovered, Encoding, Event, NodeConfig, NodeIdentity, Now, Packet, PingNode,
     PingSeen, QuestionId, RequestId, RestartBound,
@@ -96,6 +97,12 @@ pub fn quiet() -> NodeConfig {
 /// Address number `n`, on port 7150.
 pub fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250 + 1) as u8], 7150))
+}
+
+/// How long a search goes on: so many cases, or as many as `PROPTEST_CASES` says.
+pub fn cases(few: u32) -> ProptestConfig {
+    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig { cases: wanted.unwrap_or(few), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// An address no node has.
