@@ -9,12 +9,15 @@ mod limits;
 mod lookup;
 mod measure;
 mod peers;
+mod ping;
 mod raw_messages;
+mod receiver;
 mod registration;
 mod report;
 mod senders;
 mod tokens;
 mod verification;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -49,6 +52,8 @@ enum Group {
     Lookup,
     Tokens,
     Codec,
+    Ping,
+    Wire,
 }
 
 impl Group {
@@ -59,6 +64,9 @@ impl Group {
             Self::Lookup => lookup::rows(bench),
             Self::Tokens => tokens::rows(bench),
             Self::Codec => codec::rows(bench),
+            Self::Ping => ping::rows(bench),
+            // It has a table of its own.
+            Self::Wire => Ok(Vec::new()),
         }
     }
 }
@@ -119,5 +127,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         None => peers::Figures::default(),
     };
     report::print(&rows, &peers, options.markdown);
+    if options.only.is_none_or(|only| only == Group::Wire) {
+        println!();
+        wire::run(scale, options.python.as_deref(), options.markdown)?;
+    }
     Ok(())
 }

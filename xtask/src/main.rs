@@ -1,9 +1,10 @@
-//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`.
+//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`, `cargo xtask flood`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod bench;
 mod check;
+mod flood;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 enum Task {
     /// Measures the workspace against the limits of this machine, and against the Python packages
     Bench(bench::Options),
+    /// Sends a listener garbage at full rate, and looks whether it still serves
+    Flood(flood::Options),
     /// Runs what continuous integration runs without root
     Check,
 }
@@ -25,6 +28,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Bench(options) => bench::run(&options),
+        Task::Flood(options) => flood::run(&options),
         Task::Check => check::run(),
     };
     match done {

@@ -21,6 +21,11 @@ impl Sender {
         Ok(Self { name, key: SecretKey::from_seed(seed.into())? })
     }
 
+    /// The name under which it speaks unsigned: one that has a key may not.
+    pub(crate) fn legacy_name(&self) -> Outcome<Name> {
+        Ok(format!("{}-legacy", self.name).parse()?)
+    }
+
     pub(crate) fn public_key(&self) -> PublicKey {
         self.key.public_key()
     }
@@ -39,18 +44,22 @@ fn fresh(number: usize) -> Outcome<Fresh> {
     Ok(Fresh { id: (number as u64).to_be_bytes(), nonce, now })
 }
 
-/// The typical request: a reading of a sensor for the hub, unsigned. Number `number` has its own id and nonce.
+/// The typical request of a sender without a key.
 pub(crate) fn unsigned_packet_of(sender: &Sender, number: usize) -> Outcome<Packet> {
+    packet_from(&sender.legacy_name()?, number)
+}
+
+/// A reading of a sensor for the hub. Number `number` has its own id and nonce.
+fn packet_from(sender: &Name, number: usize) -> Outcome<Packet> {
     let purpose = "Hourly reading of the greenhouse";
-    let mut packet =
-        Packet::intent(&sender.name, &hub_name()?, "temperature.report", purpose, fresh(number)?);
+    let mut packet = Packet::intent(sender, &hub_name()?, "temperature.report", purpose, fresh(number)?);
     packet.payload = object! { "celsius" => 21.5, "battery" => 87, "unit" => "C", "ok" => true };
     Ok(packet)
 }
 
-/// The same, signed for the hub's key.
+/// The typical request, signed for the hub's key.
 pub(crate) fn packet_of(sender: &Sender, number: usize) -> Outcome<Packet> {
-    let mut packet = unsigned_packet_of(sender, number)?;
+    let mut packet = packet_from(&sender.name, number)?;
     let expires_at = UnixTime::from_secs(NOW.as_secs() + 30);
     sign_ping(&mut packet, &sender.key, 0, Some(hub()?.public_key()), expires_at)?;
     Ok(packet)
