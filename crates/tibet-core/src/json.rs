@@ -10,12 +10,20 @@
 
 mod big;
 pub use big::BigInteger;
+mod distinct;
+pub use distinct::{NameFilter, Repeated};
 mod object;
 pub use object::Object;
+mod outline;
+pub use outline::{MemberValue, Members, Outline};
 mod read;
-pub use read::{JsonError, JsonErrorKind, MAX_DEPTH, MAX_INTEGER_DIGITS, parse, parse_bytes};
+pub use read::{JsonError, JsonErrorKind, MAX_DEPTH, MAX_INTEGER_DIGITS, parse, parse_bytes, parse_outline};
+mod scan;
 mod write;
-pub use write::{Order, Separators, write, write_into, write_object_into, write_pretty, write_text_into};
+pub use write::{
+    Order, Separators, write, write_integer_into, write_into, write_object_into, write_pretty,
+    write_text_into,
+};
 
 /// A JSON value. Integers and floats are different things, as in Python: `1` and `1.0` have different hashes.
 #[derive(Debug, Clone, PartialEq, Default)]

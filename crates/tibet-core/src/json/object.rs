@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use super::Value;
+use super::{NameFilter, Repeated, Value};
 
 /// A JSON object: members in insertion order, each name once.
 ///
@@ -30,6 +30,23 @@ impl Object {
             Some((_, slot)) => *slot = value,
             None => self.0.push((name, value)),
         }
+    }
+
+    /// Adds a member whose name `filter`, used for nothing else, has not seen yet. At worst it looks at all members, so the caller bounds
+    /// their number.
+    ///
+    /// # Errors
+    /// [`Repeated`]; then nothing was added.
+    pub fn push(
+        &mut self,
+        filter: &mut NameFilter,
+        name: impl Into<String>,
+        value: Value,
+    ) -> Result<(), Repeated> {
+        let name = name.into();
+        filter.add(&name, || self.get(&name).is_some())?;
+        self.0.push((name, value));
+        Ok(())
     }
 
     /// The member called `name`.

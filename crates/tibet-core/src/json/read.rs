@@ -1,12 +1,18 @@
 //! The strict reader.
 
+use std::borrow::Cow;
 use std::str;
 
-use super::{BigInteger, Object, Value};
+use super::distinct::check_distinct;
+use super::scan::plain_run;
+use super::{BigInteger, MemberValue, Members, Object, Outline, Value};
 
 /// Deepest nesting that is read; a list or map counts one level. Python stops at about 990, where its stack ends. Events
 /// of this network nest five levels; 64 leaves room and keeps the recursion below within a few kilobytes of stack.
 pub const MAX_DEPTH: usize = 64;
+
+/// Members that an outline has room for from the start, so that a packet's list of them does not grow in steps.
+const OUTLINED: usize = 24;
 
 /// Longest integer that is read, in digits: the limit CPython sets to keep conversion from taking quadratic time.
 pub const MAX_INTEGER_DIGITS: usize = 4300;
@@ -63,8 +69,8 @@ pub enum JsonErrorKind {
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(MAX_DEPTH)?;
-    reader.skip_space();
-    if reader.at == text.len() { Ok(value) } else { Err(reader.error(JsonErrorKind::Trailing)) }
+    reader.finish()?;
+    Ok(value)
 }
 
 /// As [`parse`], for bytes that may not be UTF-8.
@@ -72,9 +78,27 @@ pub fn parse(text: &str) -> Result<Value, JsonError> {
 /// # Errors
 /// As [`parse`]; [`JsonErrorKind::NotUtf8`] at the first byte that is not UTF-8.
 pub fn parse_bytes(bytes: &[u8]) -> Result<Value, JsonError> {
-    let text = str::from_utf8(bytes)
-        .map_err(|error| JsonError { offset: error.valid_up_to(), kind: JsonErrorKind::NotUtf8 })?;
-    parse(text)
+    parse(utf8(bytes)?)
+}
+
+/// As [`parse_bytes`], for a map whose members are wanted one by one.
+///
+/// # Errors
+/// As [`parse_bytes`].
+pub fn parse_outline(bytes: &[u8]) -> Result<Outline<'_>, JsonError> {
+    let mut reader = Reader { text: utf8(bytes)?, at: 0 };
+    reader.skip_space();
+    let outline = match reader.peek()? {
+        b'{' => Outline::Map(reader.outlined_members(MAX_DEPTH)?),
+        _ => Outline::Other(reader.value(MAX_DEPTH)?),
+    };
+    reader.finish()?;
+    Ok(outline)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
+    str::from_utf8(bytes)
+        .map_err(|error| JsonError { offset: error.valid_up_to(), kind: JsonErrorKind::NotUtf8 })
 }
 
 struct Reader<'a> {
@@ -88,9 +112,9 @@ impl<'a> Reader<'a> {
     fn value(&mut self, levels: usize) -> Result<Value, JsonError> {
         self.skip_space();
         match self.peek()? {
-            b'{' => self.object(levels),
+            b'{' => self.object(levels).map(Value::Object),
             b'[' => self.array(levels),
-            b'"' => self.string().map(Value::Text),
+            b'"' => self.string().map(|text| Value::Text(text.into_owned())),
             b't' => self.literal("true", Value::Bool(true)),
             b'f' => self.literal("false", Value::Bool(false)),
             b'n' => self.literal("null", Value::Null),
@@ -99,28 +123,56 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, levels: usize) -> Result<Value, JsonError> {
+    fn object(&mut self, levels: usize) -> Result<Object, JsonError> {
         let start = self.at;
-        let levels = self.open(levels)?;
         let mut members = Vec::new();
+        self.each_member(levels, |reader, name, levels| {
+            members.push((name.into_owned(), reader.value(levels)?));
+            Ok(())
+        })?;
+        check_distinct(members.iter().map(|(name, _)| name.as_str()))
+            .map_err(|_| JsonError { offset: start, kind: JsonErrorKind::DuplicateMember })?;
+        Ok(Object::from_distinct(members))
+    }
+
+    fn outlined_members(&mut self, levels: usize) -> Result<Members<'a>, JsonError> {
+        let start = self.at;
+        let mut members = Members::with_capacity(OUTLINED);
+        self.each_member(levels, |reader, name, levels| {
+            reader.skip_space();
+            let value = match reader.peek()? {
+                b'"' => MemberValue::Text(reader.string()?),
+                _ => MemberValue::Other(reader.value(levels)?),
+            };
+            members.push_unchecked(name, value);
+            Ok(())
+        })?;
+        check_distinct(members.names().iter().map(|name| &**name))
+            .map_err(|_| JsonError { offset: start, kind: JsonErrorKind::DuplicateMember })?;
+        Ok(members)
+    }
+
+    /// Steps through a map. `read` gets each name and reads the value behind it.
+    fn each_member(
+        &mut self,
+        levels: usize,
+        mut read: impl FnMut(&mut Self, Cow<'a, str>, usize) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        let levels = self.open(levels)?;
         if self.close(b'}')? {
-            return Ok(Value::Object(Object::new()));
+            return Ok(());
         }
         loop {
             self.skip_space();
             let name = self.string()?;
             self.skip_space();
             self.expect(b':')?;
-            members.push((name, self.value(levels)?));
+            read(self, name, levels)?;
             if self.close(b'}')? {
-                break;
+                return Ok(());
             }
             self.expect(b',')?;
         }
-        if has_duplicate(&members) {
-            return Err(JsonError { offset: start, kind: JsonErrorKind::DuplicateMember });
-        }
-        Ok(Value::Object(Object::from_distinct(members)))
     }
 
     fn array(&mut self, levels: usize) -> Result<Value, JsonError> {
@@ -138,24 +190,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<String, JsonError> {
+    /// A string; borrowed if nothing in it is escaped.
+    #[inline]
+    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.expect(b'"')?;
-        let mut text = String::new();
+        let run = self.run();
+        if self.peek()? == b'"' {
+            self.at += 1;
+            return Ok(Cow::Borrowed(run));
+        }
+        let mut text = run.to_owned();
         loop {
-            let run = self.at;
-            while !matches!(self.peek()?, b'"' | b'\\' | 0..=0x1f) {
-                self.at += 1;
-            }
-            text.push_str(&self.text[run..self.at]);
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
-                    return Ok(text);
+                    return Ok(Cow::Owned(text));
                 }
                 b'\\' => text.push(self.escape()?),
                 _ => return Err(self.error(JsonErrorKind::UnexpectedByte)),
             }
+            text.push_str(self.run());
         }
+    }
+
+    /// Steps over text that stands for itself.
+    #[inline]
+    fn run(&mut self) -> &'a str {
+        let start = self.at;
+        self.at += plain_run(&self.text.as_bytes()[start..]);
+        &self.text[start..self.at]
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {
@@ -253,6 +316,11 @@ impl<'a> Reader<'a> {
     }
 
     fn literal(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(value);
+        }
+        // Somewhere in here is the byte that does not fit.
         for byte in word.bytes() {
             self.expect(byte)?;
         }
@@ -267,6 +335,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over `bracket` if it comes next.
+    #[inline]
     fn close(&mut self, bracket: u8) -> Result<bool, JsonError> {
         self.skip_space();
         let closes = self.peek()? == bracket;
@@ -288,10 +357,18 @@ impl<'a> Reader<'a> {
         takes
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while self.take_if(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')) {}
     }
 
+    /// Nothing but white space may follow.
+    fn finish(&mut self) -> Result<(), JsonError> {
+        self.skip_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.error(JsonErrorKind::Trailing)) }
+    }
+
+    #[inline]
     fn peek(&self) -> Result<u8, JsonError> {
         self.text.as_bytes().get(self.at).copied().ok_or_else(|| self.error(JsonErrorKind::UnexpectedEnd))
     }
@@ -299,10 +376,4 @@ impl<'a> Reader<'a> {
     fn error(&self, kind: JsonErrorKind) -> JsonError {
         JsonError { offset: self.at, kind }
     }
-}
-
-fn has_duplicate(members: &[(String, Value)]) -> bool {
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Object, Value};
+use super::{Object, Value, scan};
 
 /// What stands between items, and between a name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +51,10 @@ pub fn write_pretty(value: &Value) -> String {
 
 /// Appends `text` as a JSON string, quotes included.
 pub fn write_text_into(out: &mut String, text: &str) {
+    out.reserve(text.len() + 2);
     out.push('"');
-    // Nearly all text is plain. Looking at every byte of it without stopping early is what compilers make vector code of.
-    if text.bytes().fold(true, |plain, b| plain & is_plain(b)) {
+    // Nearly all text is.
+    if scan::is_plain(text.as_bytes()) {
         out.push_str(text);
     } else {
         write_escaped(out, text);
@@ -63,7 +64,7 @@ pub fn write_text_into(out: &mut String, text: &str) {
 
 /// Whether a byte stands in a string as it is.
 fn is_plain(b: u8) -> bool {
-    matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\')
+    matches!(b, b' '..=b'~') && b != b'"' && b != b'\\'
 }
 
 fn write_escaped(out: &mut String, text: &str) {
@@ -122,9 +123,7 @@ impl<'a> Writer<'a> {
             Value::Null => self.out.push_str("null"),
             Value::Bool(true) => self.out.push_str("true"),
             Value::Bool(false) => self.out.push_str("false"),
-            Value::Integer(number) => {
-                let _ = write!(self.out, "{number}");
-            }
+            Value::Integer(number) => write_integer_into(self.out, *number),
             Value::BigInteger(number) => self.out.push_str(number.as_str()),
             Value::Float(number) => write_float(self.out, *number),
             Value::Text(text) => write_text_into(self.out, text),
@@ -146,6 +145,7 @@ impl<'a> Writer<'a> {
     fn object(&mut self, object: &Object, level: usize) {
         self.out.push('{');
         match self.order {
+            Order::Sorted if object.iter().is_sorted_by(|a, b| a.0 < b.0) => self.members(object, level),
             Order::Sorted => {
                 let mut members: Vec<&(String, Value)> = object.iter().collect();
                 members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -189,6 +189,23 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Appends `number` in decimal.
+pub fn write_integer_into(out: &mut String, number: i64) {
+    if number < 0 {
+        out.push('-');
+    }
+    let (mut digits, mut from, mut rest) = ([b'0'; 20], 20, number.unsigned_abs());
+    loop {
+        from -= 1;
+        digits[from] += (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend(digits[from..].iter().map(|&digit| char::from(digit)));
+}
+
 /// Python's `repr(float)`.
 ///
 /// The digits are those of `ryu`, which like Python takes the even one of two equally near shortest candidates; `format!`
@@ -206,7 +223,13 @@ fn write_float(out: &mut String, number: f64) {
         out.push('-');
     }
     let mut buffer = ryu::Buffer::new();
-    let (digits, exponent) = significant_digits(buffer.format_finite(number.abs()));
+    let text = buffer.format_finite(number.abs());
+    // The two differ in exponents and below 0.0001 only, where ryu writes 0.00001 still.
+    if number == 0.0 || number.abs() >= 0.0001 && !text.contains('e') {
+        out.push_str(text);
+        return;
+    }
+    let (digits, exponent) = significant_digits(text);
     lay_out(out, &digits, exponent);
 }
 
