@@ -1,15 +1,24 @@
-//! Bodies: JSON and msgpack, to and from one intermediate, [`Value`].
+//! Bodies in JSON and msgpack.
 //!
 //! Both readers accept the same values, so a packet means the same in either encoding, and both are bounded the same way. Writing checks
 //! the same bounds: nothing is sent that this reader would refuse.
+//!
+//! A body is read as a list of members whose texts still lie in the datagram, so that only what is kept is copied. It is written straight
+//! into the buffer that is sent.
 
+mod frame_writer;
+pub(crate) use frame_writer::FrameWriter;
+mod key_text;
+pub(crate) use key_text::KeyText;
 mod members;
-pub(crate) use members::{Members, is_short_text, text_or_null};
+pub(crate) use members::{Members, integer, is_short_text};
 mod msgpack;
+mod signature_text;
+pub(crate) use signature_text::{SignatureText, is_signature, read_signature};
 
-use tibet_core::json::{self, JsonErrorKind, Object, Order, Separators, Value};
+use tibet_core::json::{self, JsonErrorKind, MemberValue, Object, Outline, Value};
 
-use crate::frame::{BodyTooLarge, Encoding, Frame, Kind, MAX_BODY};
+use crate::frame::{BodyTooLarge, Encoding, MAX_BODY};
 use crate::reject::Reject;
 
 /// Deepest nesting of a body; the map that is the packet counts one, its payload two. Six levels are left for what a payload holds
@@ -80,6 +89,18 @@ impl Budget {
         }
     }
 
+    fn check_outline(&mut self, outline: &Outline<'_>) -> Result<(), EncodeError> {
+        let members = match outline {
+            Outline::Map(members) => members,
+            Outline::Other(value) => return self.check(value, 0),
+        };
+        self.open_map(0, members.values().len()).map_err(|_| EncodeError::TooComplex)?;
+        members.values().iter().try_for_each(|value| match value {
+            MemberValue::Text(_) => Ok(()),
+            MemberValue::Other(value) => self.check(value, 1),
+        })
+    }
+
     fn check_object(&mut self, object: &Object, depth: usize) -> Result<(), EncodeError> {
         self.open_map(depth, object.len()).map_err(|_| EncodeError::TooComplex)?;
         object.iter().try_for_each(|(_, value)| self.check(value, depth + 1))
@@ -90,50 +111,29 @@ impl Budget {
 ///
 /// # Errors
 /// [`Reject`], see its variants.
-pub(crate) fn read_body(encoding: Encoding, body: &[u8]) -> Result<Object, Reject> {
+pub(crate) fn read_body(encoding: Encoding, body: &[u8]) -> Result<Members<'_>, Reject> {
     if body.len() > MAX_BODY {
         return Err(Reject::TooLarge);
     }
-    let value = match encoding {
+    let outline = match encoding {
         Encoding::Json => read_json(body)?,
         Encoding::Msgpack => msgpack::read(body)?,
     };
-    match value {
-        Value::Object(object) => Ok(object),
-        _ => Err(Reject::NotAMap),
+    match outline {
+        Outline::Map(members) => Ok(Members::of(members)),
+        Outline::Other(_) => Err(Reject::NotAMap),
     }
 }
 
-fn read_json(body: &[u8]) -> Result<Value, Reject> {
-    let value = json::parse_bytes(body).map_err(|error| match error.kind {
+fn read_json(body: &[u8]) -> Result<Outline<'_>, Reject> {
+    let outline = json::parse_outline(body).map_err(|error| match error.kind {
         JsonErrorKind::NotUtf8 => Reject::BadUtf8,
         JsonErrorKind::TooDeep => Reject::TooComplex,
         _ => Reject::BadJson,
     })?;
-    match Budget::new().check(&value, 0) {
-        Ok(()) => Ok(value),
+    match Budget::new().check_outline(&outline) {
+        Ok(()) => Ok(outline),
         Err(EncodeError::TooComplex) => Err(Reject::TooComplex),
         Err(_) => Err(Reject::BadJson),
     }
-}
-
-/// Writes a frame with `body`.
-///
-/// # Errors
-/// [`EncodeError`] for what a peer would refuse.
-pub(crate) fn write_frame(kind: Kind, encoding: Encoding, body: &Object) -> Result<Vec<u8>, EncodeError> {
-    Budget::new().check_object(body, 0)?;
-    let bytes = match encoding {
-        Encoding::Json => {
-            let mut text = String::with_capacity(1024);
-            json::write_object_into(&mut text, body, Separators::Compact, Order::Inserted);
-            text.into_bytes()
-        }
-        Encoding::Msgpack => {
-            let mut bytes = Vec::with_capacity(1024);
-            msgpack::write_object(&mut bytes, body)?;
-            bytes
-        }
-    };
-    Ok(Frame::Version1 { kind, encoding, body: &bytes }.write()?)
 }

@@ -2,11 +2,11 @@
 //!
 //! Wire format: `docs/spec/frame.md`; signature: `docs/spec/ping.md`.
 
-use jis::{Name, NameError, PublicKey, Signature, UnixTime, hex};
-use tibet_core::json::{Object, Value};
+use jis::{Name, NameError, PublicKey, UnixTime, hex};
+use tibet_core::json::Object;
 use tibet_core::object;
 
-use crate::codec::{self, EncodeError, Members, is_short_text, text_or_null};
+use crate::codec::{self, EncodeError, FrameWriter, KeyText, Members, integer, is_short_text, is_signature};
 use crate::frame::{Encoding, Kind};
 use crate::reject::Reject;
 use crate::timestamp;
@@ -21,6 +21,9 @@ pub const DEFAULT_MAX_HOPS: u8 = 10;
 /// What a missing `max_hops` means, as in the Python packages.
 const MISSING_MAX_HOPS: u8 = 5;
 
+/// Members that every packet is written with, and those a signed one has besides.
+const MEMBERS: usize = 19;
+const CLAIM_MEMBERS: usize = 5;
 const REQUIRED: [&str; 8] =
     ["packet_id", "source_did", "target_did", "ping_type", "priority", "routing_mode", "intent", "purpose"];
 
@@ -192,7 +195,7 @@ impl Packet {
     /// # Errors
     /// [`Reject`]; the page lists what is refused that Python reads.
     pub fn decode(encoding: Encoding, body: &[u8]) -> Result<Self, Reject> {
-        let mut members = Members::of(codec::read_body(encoding, body)?);
+        let mut members = codec::read_body(encoding, body)?;
         members.require(&REQUIRED)?;
         let claim = read_claim(&mut members)?;
         let packet = Self {
@@ -202,7 +205,7 @@ impl Packet {
             ping_type: members.word("ping_type", PingType::from_word)?,
             priority: members
                 .take("priority")
-                .and_then(|value| value.as_integer())
+                .and_then(|value| integer(&value))
                 .and_then(Priority::from_number)
                 .ok_or(Reject::BadEnum("priority"))?,
             routing_mode: members.word("routing_mode", RoutingMode::from_word)?,
@@ -221,7 +224,7 @@ impl Packet {
             signature: members.text("signature")?,
             claim,
         };
-        if packet.claim.is_some() && packet.signature.parse::<Signature>().is_err() {
+        if packet.claim.is_some() && !is_signature(&packet.signature) {
             return Err(Reject::BadMember("signature"));
         }
         Ok(packet)
@@ -232,11 +235,36 @@ impl Packet {
     /// # Errors
     /// [`EncodeError`] for a packet that [`Packet::decode`] would refuse.
     pub fn encode(&self, encoding: Encoding) -> Result<Vec<u8>, EncodeError> {
-        let body = self.to_object()?;
-        codec::write_frame(Kind::Packet, encoding, &body)
+        self.check()?;
+        let members = if self.claim.is_some() { MEMBERS + CLAIM_MEMBERS } else { MEMBERS };
+        let mut out = FrameWriter::new(Kind::Packet, encoding, members)?;
+        out.text("packet_id", &self.packet_id);
+        out.text("source_did", &self.source_did);
+        out.text("target_did", &self.target_did);
+        out.text("ping_type", self.ping_type.as_str());
+        out.number("priority", self.priority.as_number().into());
+        out.text("routing_mode", self.routing_mode.as_str());
+        out.text("intent", &self.intent);
+        out.text("purpose", &self.purpose);
+        out.map("payload", &self.payload)?;
+        out.optional_text("pod_id", self.pod_id.as_deref());
+        out.optional_text("station_id", self.station_id.as_deref());
+        out.number("hop_count", self.hop_count.into());
+        out.number("max_hops", self.max_hops.into());
+        out.text("nonce", &self.nonce);
+        out.text("timestamp", &self.timestamp);
+        out.optional_text("tibet_token_id", self.tibet_token_id.as_deref());
+        out.optional_text("vouched_by", self.vouched_by.as_deref());
+        out.optional_text("vouch_signature", self.vouch_signature.as_deref());
+        out.text("signature", &self.signature);
+        if let Some(claim) = &self.claim {
+            write_claim(&mut out, claim);
+        }
+        out.finish()
     }
 
-    fn to_object(&self) -> Result<Object, EncodeError> {
+    /// What a reader checks member by member.
+    fn check(&self) -> Result<(), EncodeError> {
         let texts = [
             ("packet_id", Some(&self.packet_id)),
             ("source_did", Some(&self.source_did)),
@@ -255,72 +283,35 @@ impl Packet {
         if let Some((name, _)) = texts.iter().find(|(_, text)| text.is_some_and(|t| !is_short_text(t))) {
             return Err(EncodeError::Member(name));
         }
-        let mut body = object! {
-            "packet_id" => self.packet_id.as_str(),
-            "source_did" => self.source_did.as_str(),
-            "target_did" => self.target_did.as_str(),
-            "ping_type" => self.ping_type.as_str(),
-            "priority" => self.priority.as_number(),
-            "routing_mode" => self.routing_mode.as_str(),
-            "intent" => self.intent.as_str(),
-            "purpose" => self.purpose.as_str(),
-            "payload" => self.payload.clone(),
-            "pod_id" => text_or_null(self.pod_id.as_ref()),
-            "station_id" => text_or_null(self.station_id.as_ref()),
-            "hop_count" => self.hop_count,
-            "max_hops" => self.max_hops,
-            "nonce" => self.nonce.as_str(),
-            "timestamp" => self.timestamp.as_str(),
-            "tibet_token_id" => text_or_null(self.tibet_token_id.as_ref()),
-            "vouched_by" => text_or_null(self.vouched_by.as_ref()),
-            "vouch_signature" => text_or_null(self.vouch_signature.as_ref()),
-            "signature" => self.signature.as_str(),
-        };
-        if let Some(claim) = &self.claim {
-            if self.signature.parse::<Signature>().is_err() {
-                return Err(EncodeError::Member("signature"));
-            }
-            write_claim(&mut body, claim)?;
+        let Some(claim) = &self.claim else { return Ok(()) };
+        if !is_signature(&self.signature) {
+            return Err(EncodeError::Member("signature"));
         }
-        Ok(body)
+        if claim.generation >= 1 << 53 {
+            return Err(EncodeError::Member("generation"));
+        }
+        Ok(())
     }
 }
 
 /// A packet with a scheme is signed and its claim must be whole; one without is legacy, whatever else it carries. A scheme that
 /// is not known here is refused rather than taken for legacy: otherwise renaming it would strip a signature.
-fn read_claim(members: &mut Members) -> Result<Option<PingClaim>, Reject> {
-    let Some(scheme) = members.take("sig_scheme") else { return Ok(None) };
-    if scheme.as_str() != Some(PING_SCHEME) {
-        return Err(Reject::BadEnum("sig_scheme"));
+fn read_claim(members: &mut Members<'_>) -> Result<Option<PingClaim>, Reject> {
+    if !members.scheme(PING_SCHEME)? {
+        return Ok(None);
     }
-    let public_key = take_key(members, "public_key")?.ok_or(Reject::MissingField("public_key"))?;
-    let target_key = take_key(members, "target_key")?;
+    let public_key = members.key("public_key")?.ok_or(Reject::MissingField("public_key"))?;
+    let target_key = members.key("target_key")?;
     let generation = members.number("generation")?;
     let expires_at = UnixTime::from_millis(members.number("expires_at")?);
     let expires_at = expires_at.ok_or(Reject::BadMember("expires_at"))?;
     Ok(Some(PingClaim { public_key, generation, target_key, expires_at }))
 }
 
-/// A key in its one spelling, `z6Mk…`; null and missing are no key.
-pub(crate) fn take_key(members: &mut Members, name: &'static str) -> Result<Option<PublicKey>, Reject> {
-    match members.take(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Text(text)) => {
-            let key = text.parse::<PublicKey>().ok().filter(|key| key.to_multibase() == text);
-            key.map(Some).ok_or(Reject::BadMember(name))
-        }
-        Some(_) => Err(Reject::BadMember(name)),
-    }
-}
-
-fn write_claim(body: &mut Object, claim: &PingClaim) -> Result<(), EncodeError> {
-    if claim.generation >= 1 << 53 {
-        return Err(EncodeError::Member("generation"));
-    }
-    body.insert("sig_scheme", PING_SCHEME);
-    body.insert("public_key", claim.public_key.to_multibase());
-    body.insert("generation", claim.generation);
-    body.insert("target_key", claim.target_key.map(|key| key.to_multibase()));
-    body.insert("expires_at", claim.expires_at.as_millis());
-    Ok(())
+fn write_claim(out: &mut FrameWriter, claim: &PingClaim) {
+    out.text("sig_scheme", PING_SCHEME);
+    out.text("public_key", KeyText::of(&claim.public_key).as_str());
+    out.number("generation", claim.generation);
+    out.optional_text("target_key", claim.target_key.as_ref().map(KeyText::of).as_ref().map(KeyText::as_str));
+    out.number("expires_at", claim.expires_at.as_millis());
 }

@@ -4,12 +4,13 @@
 
 use jis::{Name, NameError, PublicKey, Signature, hex};
 use tibet_core::Zone;
-use tibet_core::json::{Object, Value};
-use tibet_core::object;
+use tibet_core::json::{MemberValue, Object, Value};
 
-use crate::codec::{self, EncodeError, Members, is_short_text, text_or_null};
+use crate::codec::{
+    self, EncodeError, FrameWriter, KeyText, Members, SignatureText, is_short_text, read_signature,
+};
 use crate::frame::{Encoding, Kind};
-use crate::packet::{Fresh, Packet, take_key};
+use crate::packet::{Fresh, Packet};
 use crate::reject::Reject;
 use crate::timestamp;
 use crate::words::Decision;
@@ -19,6 +20,9 @@ pub const PONG_SCHEME: &str = "jis-pong:v1";
 /// Most capabilities in a response, a beacon or a pod (SECURITY R18).
 pub const MAX_CAPABILITIES: usize = 32;
 
+/// Members that every response is written with, and those a signed one has besides.
+const MEMBERS: usize = 13;
+const CLAIM_MEMBERS: usize = 4;
 const REQUIRED: [&str; 4] = ["response_id", "in_response_to", "responder_did", "decision"];
 
 /// A response: the 13 members of the Python packages in their order, and the claim with the signature.
@@ -108,7 +112,7 @@ impl Response {
     /// # Errors
     /// [`Reject`]; the page lists what is refused that Python reads.
     pub fn decode(encoding: Encoding, body: &[u8]) -> Result<Self, Reject> {
-        let mut members = Members::of(codec::read_body(encoding, body)?);
+        let mut members = codec::read_body(encoding, body)?;
         members.require(&REQUIRED)?;
         let claim = read_claim(&mut members)?;
         Ok(Self {
@@ -120,7 +124,7 @@ impl Response {
             capabilities: members.texts("capabilities", MAX_CAPABILITIES)?,
             trust_score: match members.take("trust_score") {
                 None => 0.0,
-                Some(Value::Float(score)) => score,
+                Some(MemberValue::Other(Value::Float(score))) => score,
                 Some(_) => return Err(Reject::BadMember("trust_score")),
             },
             fira_breakdown: members.map("fira_breakdown")?,
@@ -129,7 +133,7 @@ impl Response {
             rtt_ms: members.float("rtt_ms")?,
             airlock_zone: match members.take("airlock_zone") {
                 None => Zone::Rood.as_str().to_owned(),
-                Some(Value::Text(zone)) if is_short_text(&zone) => zone,
+                Some(MemberValue::Text(zone)) if is_short_text(&zone) => zone.into_owned(),
                 Some(_) => return Err(Reject::BadMember("airlock_zone")),
             },
             applied_rule: members.optional_text("applied_rule")?,
@@ -143,28 +147,31 @@ impl Response {
     /// [`EncodeError`] for a response that [`Response::decode`] would refuse.
     pub fn encode(&self, encoding: Encoding) -> Result<Vec<u8>, EncodeError> {
         self.check()?;
-        let mut body = object! {
-            "response_id" => self.response_id.as_str(),
-            "in_response_to" => self.in_response_to.as_str(),
-            "responder_did" => self.responder_did.as_str(),
-            "decision" => self.decision.as_str(),
-            "payload" => self.payload.clone(),
-            "capabilities" => self.capabilities.clone(),
-            "trust_score" => self.trust_score,
-            "fira_breakdown" => self.fira_breakdown.clone(),
-            "tibet_token_id" => text_or_null(self.tibet_token_id.as_ref()),
-            "timestamp" => self.timestamp.as_str(),
-            "rtt_ms" => self.rtt_ms,
-            "airlock_zone" => self.airlock_zone.as_str(),
-            "applied_rule" => text_or_null(self.applied_rule.as_ref()),
-        };
-        if let Some(claim) = &self.claim {
-            body.insert("sig_scheme", PONG_SCHEME);
-            body.insert("public_key", claim.public_key.to_multibase());
-            body.insert("generation", claim.generation);
-            body.insert("signature", claim.signature.to_string());
+        let members = if self.claim.is_some() { MEMBERS + CLAIM_MEMBERS } else { MEMBERS };
+        let mut out = FrameWriter::new(Kind::Response, encoding, members)?;
+        out.text("response_id", &self.response_id);
+        out.text("in_response_to", &self.in_response_to);
+        out.text("responder_did", &self.responder_did);
+        out.text("decision", self.decision.as_str());
+        out.map("payload", &self.payload)?;
+        out.texts("capabilities", &self.capabilities);
+        out.float("trust_score", self.trust_score)?;
+        out.map("fira_breakdown", &self.fira_breakdown)?;
+        out.optional_text("tibet_token_id", self.tibet_token_id.as_deref());
+        out.text("timestamp", &self.timestamp);
+        match self.rtt_ms {
+            Some(ms) => out.float("rtt_ms", ms)?,
+            None => out.null("rtt_ms"),
         }
-        codec::write_frame(Kind::Response, encoding, &body)
+        out.text("airlock_zone", &self.airlock_zone);
+        out.optional_text("applied_rule", self.applied_rule.as_deref());
+        if let Some(claim) = &self.claim {
+            out.text("sig_scheme", PONG_SCHEME);
+            out.text("public_key", KeyText::of(&claim.public_key).as_str());
+            out.number("generation", claim.generation);
+            out.text("signature", SignatureText::of(&claim.signature).as_str());
+        }
+        out.finish()
     }
 
     /// What a reader checks member by member.
@@ -191,13 +198,12 @@ impl Response {
     }
 }
 
-fn read_claim(members: &mut Members) -> Result<Option<PongClaim>, Reject> {
-    let Some(scheme) = members.take("sig_scheme") else { return Ok(None) };
-    if scheme.as_str() != Some(PONG_SCHEME) {
-        return Err(Reject::BadEnum("sig_scheme"));
+fn read_claim(members: &mut Members<'_>) -> Result<Option<PongClaim>, Reject> {
+    if !members.scheme(PONG_SCHEME)? {
+        return Ok(None);
     }
-    let public_key = take_key(members, "public_key")?.ok_or(Reject::MissingField("public_key"))?;
+    let public_key = members.key("public_key")?.ok_or(Reject::MissingField("public_key"))?;
     let generation = members.number("generation")?;
-    let signature = members.text("signature")?.parse().map_err(|_| Reject::BadMember("signature"))?;
+    let signature = read_signature(&members.text("signature")?).ok_or(Reject::BadMember("signature"))?;
     Ok(Some(PongClaim { public_key, generation, signature }))
 }

@@ -6,7 +6,9 @@
 //!
 //! What is accepted is exactly what [`write`] writes, so `write ∘ read` is the identity on accepted bytes.
 
-use tibet_core::json::{Object, Value};
+use std::borrow::Cow;
+
+use tibet_core::json::{MemberValue, Members, NameFilter, Object, Outline, Value};
 
 use crate::codec::{Budget, EncodeError};
 use crate::reject::Reject;
@@ -16,11 +18,18 @@ use crate::reject::Reject;
 /// # Errors
 /// [`Reject::BadMsgpack`] for anything but the shortest form of the values of JSON: other widths, float32, bin, ext, keys that are no
 /// text, repeated keys, floats that are not finite, bytes left over. [`Reject::BadUtf8`], [`Reject::TooComplex`].
-pub(super) fn read(bytes: &[u8]) -> Result<Value, Reject> {
+pub(super) fn read(bytes: &[u8]) -> Result<Outline<'_>, Reject> {
     let mut reader = Reader { rest: bytes, budget: Budget::new() };
-    let value = reader.value(0)?;
-    if reader.rest.is_empty() { Ok(value) } else { Err(Reject::BadMsgpack) }
+    let [marker] = reader.take()?;
+    let outline = match reader.map_length(marker)? {
+        Some(length) => Outline::Map(reader.outlined_members(length)?),
+        None => Outline::Other(reader.value_after(marker, 0)?),
+    };
+    if reader.rest.is_empty() { Ok(outline) } else { Err(Reject::BadMsgpack) }
 }
+
+/// Members that the outline has room for from the start: those of a signed request.
+const OUTLINED: usize = 24;
 
 struct Reader<'a> {
     rest: &'a [u8],
@@ -31,12 +40,21 @@ impl<'a> Reader<'a> {
     /// Reads a value that stands inside `depth` maps and lists.
     fn value(&mut self, depth: usize) -> Result<Value, Reject> {
         let [marker] = self.take()?;
+        self.value_after(marker, depth)
+    }
+
+    /// The rest of a value, its marker being read.
+    fn value_after(&mut self, marker: u8, depth: usize) -> Result<Value, Reject> {
+        if let Some(text) = self.text_after(marker)? {
+            return Ok(Value::Text(text.to_owned()));
+        }
+        if let Some(length) = self.map_length(marker)? {
+            return self.map(length, depth).map(Value::Object);
+        }
         Ok(match marker {
             0x00..=0x7f => Value::from(marker),
-            0x80..=0x8f => self.map(usize::from(marker & 0x0f), depth)?,
             0x90..=0x9f => self.array(usize::from(marker & 0x0f), depth)?,
-            0xa0..=0xbf => Value::Text(self.text(usize::from(marker & 0x1f))?),
-            0xc0 => Value::Null,
+            NULL => Value::Null,
             0xc2 => Value::Bool(false),
             0xc3 => Value::Bool(true),
             0xcb => self.float()?,
@@ -48,7 +66,6 @@ impl<'a> Reader<'a> {
             0xd1 => self.negative(i16::from_be_bytes, i8::MIN.into())?,
             0xd2 => self.negative(i32::from_be_bytes, i16::MIN.into())?,
             0xd3 => self.negative(i64::from_be_bytes, i32::MIN.into())?,
-            0xd9..=0xdb => Value::Text(self.long_text(marker)?),
             0xdc => {
                 let length = self.length(u16::from_be_bytes, 0x10)?;
                 self.array(length, depth)?
@@ -57,33 +74,38 @@ impl<'a> Reader<'a> {
                 let length = self.length(u32::from_be_bytes, 1 << 16)?;
                 self.array(length, depth)?
             }
-            0xde => {
-                let length = self.length(u16::from_be_bytes, 0x10)?;
-                self.map(length, depth)?
-            }
-            0xdf => {
-                let length = self.length(u32::from_be_bytes, 1 << 16)?;
-                self.map(length, depth)?
-            }
             0xe0..=0xff => Value::Integer(i8::from_be_bytes([marker]).into()),
-            // Never used, bin, ext, float32, fixext.
-            0xc1 | 0xc4..=0xca | 0xd4..=0xd8 => return Err(Reject::BadMsgpack),
+            // bin, ext, float32, fixext, and one that is never used; texts and maps are read above.
+            _ => return Err(Reject::BadMsgpack),
         })
     }
 
-    fn map(&mut self, length: usize, depth: usize) -> Result<Value, Reject> {
+    fn map(&mut self, length: usize, depth: usize) -> Result<Object, Reject> {
         self.budget.open_map(depth, length)?;
         // No capacity is taken from the declared length: a map grows with the bytes that are really there.
-        let mut object = Object::new();
-        for members in 0..length {
+        let (mut object, mut filter) = (Object::new(), NameFilter::default());
+        for _ in 0..length {
             let name = self.key()?;
             let value = self.value(depth + 1)?;
-            object.insert(name, value);
-            if object.len() != members + 1 {
-                return Err(Reject::BadMsgpack);
-            }
+            object.push(&mut filter, name, value).map_err(|_| Reject::BadMsgpack)?;
         }
-        Ok(Value::Object(object))
+        Ok(object)
+    }
+
+    /// The members of the map that is the body.
+    fn outlined_members(&mut self, length: usize) -> Result<Members<'a>, Reject> {
+        self.budget.open_map(0, length)?;
+        let (mut members, mut filter) = (Members::with_capacity(OUTLINED), NameFilter::default());
+        for _ in 0..length {
+            let name = self.key()?;
+            let [marker] = self.take()?;
+            let value = match self.text_after(marker)? {
+                Some(text) => MemberValue::Text(Cow::Borrowed(text)),
+                None => MemberValue::Other(self.value_after(marker, 1)?),
+            };
+            members.push(&mut filter, Cow::Borrowed(name), value).map_err(|_| Reject::BadMsgpack)?;
+        }
+        Ok(members)
     }
 
     fn array(&mut self, length: usize, depth: usize) -> Result<Value, Reject> {
@@ -95,29 +117,34 @@ impl<'a> Reader<'a> {
         Ok(Value::Array(items))
     }
 
-    fn key(&mut self) -> Result<String, Reject> {
+    fn key(&mut self) -> Result<&'a str, Reject> {
         let [marker] = self.take()?;
-        match marker {
-            0xa0..=0xbf => self.text(usize::from(marker & 0x1f)),
-            0xd9..=0xdb => self.long_text(marker),
-            _ => Err(Reject::BadMsgpack),
-        }
+        self.text_after(marker)?.ok_or(Reject::BadMsgpack)
     }
 
-    fn long_text(&mut self, marker: u8) -> Result<String, Reject> {
+    /// The text that `marker` begins, if it begins one.
+    #[inline]
+    fn text_after(&mut self, marker: u8) -> Result<Option<&'a str>, Reject> {
         let length = match marker {
+            0xa0..=0xbf => usize::from(marker & 0x1f),
             0xd9 => self.length(u8::from_be_bytes, 0x20)?,
             0xda => self.length(u16::from_be_bytes, 1 << 8)?,
-            _ => self.length(u32::from_be_bytes, 1 << 16)?,
+            0xdb => self.length(u32::from_be_bytes, 1 << 16)?,
+            _ => return Ok(None),
         };
-        self.text(length)
-    }
-
-    fn text(&mut self, length: usize) -> Result<String, Reject> {
-        // The bytes are there before they are copied.
         let (text, rest) = self.rest.split_at_checked(length).ok_or(Reject::BadMsgpack)?;
         self.rest = rest;
-        str::from_utf8(text).map(str::to_owned).map_err(|_| Reject::BadUtf8)
+        str::from_utf8(text).map(Some).map_err(|_| Reject::BadUtf8)
+    }
+
+    /// The length of the map that `marker` begins, if it begins one.
+    fn map_length(&mut self, marker: u8) -> Result<Option<usize>, Reject> {
+        Ok(match marker {
+            0x80..=0x8f => Some(usize::from(marker & 0x0f)),
+            0xde => Some(self.length(u16::from_be_bytes, 0x10)?),
+            0xdf => Some(self.length(u32::from_be_bytes, 1 << 16)?),
+            _ => None,
+        })
     }
 
     fn float(&mut self) -> Result<Value, Reject> {
@@ -154,12 +181,16 @@ impl<'a> Reader<'a> {
         if length < least { Err(Reject::BadMsgpack) } else { Ok(length) }
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Reject> {
         let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(Reject::BadMsgpack)?;
         self.rest = rest;
         Ok(*bytes)
     }
 }
+
+/// The one byte that is null.
+pub(super) const NULL: u8 = 0xc0;
 
 /// Appends `value` in its shortest form, as Python's `msgpack` writes it: unsigned forms for what is not negative, every float as
 /// float64.
@@ -168,7 +199,7 @@ impl<'a> Reader<'a> {
 /// [`EncodeError::Integer`] for integers outside −2⁶³ … 2⁶⁴−1. The rest is checked before, by [`Budget`].
 pub(super) fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError> {
     match value {
-        Value::Null => out.push(0xc0),
+        Value::Null => out.push(NULL),
         Value::Bool(false) => out.push(0xc2),
         Value::Bool(true) => out.push(0xc3),
         Value::Integer(number) => write_integer(out, *number),
@@ -183,7 +214,7 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError>
         }
         Value::Text(text) => write_text(out, text),
         Value::Array(items) => {
-            write_head(out, items.len(), (0x90, 0x10), None, (0xdc, 0xdd));
+            write_array_head(out, items.len());
             for item in items {
                 write(out, item)?;
             }
@@ -194,7 +225,7 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError>
 }
 
 pub(super) fn write_object(out: &mut Vec<u8>, object: &Object) -> Result<(), EncodeError> {
-    write_head(out, object.len(), (0x80, 0x10), None, (0xde, 0xdf));
+    write_map_head(out, object.len());
     for (name, value) in object {
         write_text(out, name);
         write(out, value)?;
@@ -202,16 +233,34 @@ pub(super) fn write_object(out: &mut Vec<u8>, object: &Object) -> Result<(), Enc
     Ok(())
 }
 
-fn write_text(out: &mut Vec<u8>, text: &str) {
-    write_head(out, text.len(), (0xa0, 0x20), Some(0xd9), (0xda, 0xdb));
+pub(super) fn write_map_head(out: &mut Vec<u8>, members: usize) {
+    write_head(out, members, (0x80, 0x10), (0xde, 0xdf));
+}
+
+pub(super) fn write_array_head(out: &mut Vec<u8>, items: usize) {
+    write_head(out, items, (0x90, 0x10), (0xdc, 0xdd));
+}
+
+#[inline]
+pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
+    match text.len() {
+        length @ ..0x20 => out.push(0xa0 | length as u8),
+        length => write_long_text_head(out, length),
+    }
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes a length: in the marker itself below `fix.1`, else in one byte if the type has that form, else in two or four.
-fn write_head(out: &mut Vec<u8>, length: usize, fix: (u8, u8), byte: Option<u8>, wide: (u8, u8)) {
+fn write_long_text_head(out: &mut Vec<u8>, length: usize) {
+    match u8::try_from(length) {
+        Ok(length) => out.extend_from_slice(&[0xd9, length]),
+        Err(_) => write_head(out, length, (0xa0, 0x20), (0xda, 0xdb)),
+    }
+}
+
+/// Writes a length: in the marker itself below `fix.1`, else in two bytes or four.
+fn write_head(out: &mut Vec<u8>, length: usize, fix: (u8, u8), wide: (u8, u8)) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length), _) if length < fix.1 => out.push(fix.0 | length),
-        (Ok(length), _) if let Some(marker) = byte => out.extend_from_slice(&[marker, length]),
         (_, Ok(length)) => {
             out.push(wide.0);
             out.extend_from_slice(&length.to_be_bytes());
@@ -224,7 +273,7 @@ fn write_head(out: &mut Vec<u8>, length: usize, fix: (u8, u8), byte: Option<u8>,
     }
 }
 
-fn write_integer(out: &mut Vec<u8>, number: i64) {
+pub(super) fn write_integer(out: &mut Vec<u8>, number: i64) {
     match number {
         0.. => write_unsigned(out, number.unsigned_abs()),
         -0x20.. => out.extend_from_slice(&(number as i8).to_be_bytes()),
