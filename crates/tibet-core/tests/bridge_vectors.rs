@@ -115,6 +115,7 @@ fn ping(packet: &Value) -> PingFacts<'_> {
         routing_mode: text("routing_mode", default.routing_mode),
         hop_count: hops.try_into().unwrap(),
         pod_id: optional(packet, "pod_id").and_then(Value::as_str),
+        proof: None,
     }
 }
 
