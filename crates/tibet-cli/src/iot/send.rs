@@ -164,6 +164,8 @@ struct Asker<'a> {
     warned: bool,
     /// Whether the last key that was learnt is kept for the next run.
     remembered: bool,
+    /// What was last said to stand behind an answer.
+    explained: Option<Proof>,
     tally: Tally,
 }
 
@@ -218,6 +220,7 @@ impl<'a> Asker<'a> {
             shown: false,
             warned: false,
             remembered: false,
+            explained: None,
             tally: Tally::default(),
         })
     }
@@ -346,14 +349,19 @@ impl<'a> Asker<'a> {
         Ok(())
     }
 
-    fn explain(&self, answered: &Answered, key: &str) {
-        match answered.proof {
-            Proof::Verified => self.note(format_args!("verified: signed by {key}")),
-            Proof::FirstContact if self.remembered => {
-                self.note(format_args!("first contact: key {key} remembered"));
+    fn explain(&mut self, answered: &Answered, key: &str) {
+        // Of many answers, what is the same of all is said once.
+        if self.explained.replace(answered.proof) != Some(answered.proof) {
+            match answered.proof {
+                Proof::Verified => self.note(format_args!("verified: signed by {key}")),
+                Proof::FirstContact if self.remembered => {
+                    self.note(format_args!("first contact: key {key} remembered"));
+                }
+                Proof::FirstContact => self.note(format_args!("first contact: key {key}, not remembered")),
+                Proof::Unsigned | Proof::Unproven => {
+                    self.note("unauthenticated: nobody has signed this answer");
+                }
             }
-            Proof::FirstContact => self.note(format_args!("first contact: key {key}, not remembered")),
-            Proof::Unsigned | Proof::Unproven => self.note("unauthenticated: nobody has signed this answer"),
         }
         match answered.response.decision {
             Decision::Pending if answered.last => {
