@@ -232,6 +232,43 @@ fn packet_id(frame: &[u8]) -> String {
     }
 }
 
+/// R15: a question goes to two relays. Whoever answers has received it by way of one, and writes the other's address on the answer: that proves nothing
+/// about the other.
+#[test]
+fn an_answer_in_another_relays_name_does_not_prove_that_relays_address() {
+    let mut net = net_of(10, 4);
+    net.cut(0, 2);
+    net.cut(0, 3);
+    link(&mut net, 1, 3);
+    let relays = [1, 2].map(|n| (net.hosts[n].name.clone(), net.hosts[n].address));
+    for (name, address) in relays.clone() {
+        net.with(0, |node, now| node.add_peer(name, address, now)).expect("a peer");
+    }
+    net.seconds(1.0);
+    let Ok(glob) = "*".parse();
+    net.with(0, |node, _| node.claim_intents(glob));
+    let (victim, target) = (relays[1].1, net.hosts[3].address);
+    ask_mesh(&mut net, 0, "jis:mesh:n3");
+    let mark = net.captures.len();
+    let answer = loop {
+        net.run(std::time::Duration::from_micros(500));
+        if let Some(answer) = net.captures[mark..].iter().find(|c| c.from == target) {
+            break answer.bytes.clone();
+        }
+    };
+    net.throw(victim, 0, &answer);
+    assert_eq!(net.answers(0).len(), 1, "it is true");
+    let (packet, mark) = (net.packet("jis:mesh:n3", 0), net.captures.len());
+    let bytes = net.signed(packet, 3);
+    net.throw(victim, 0, &bytes);
+    let (question, _) = net.questions(0)[0];
+    let payload = tibet_core::object! { "log" => "x".repeat(5000) };
+    net.with(0, |node, now| node.answer(question, payload, None, now)).expect("answered");
+    let out: usize =
+        net.captures[mark..].iter().filter(|c| c.to == Some(victim)).map(|c| c.bytes.len()).sum();
+    assert!(out <= bytes.len(), "{out} for {}", bytes.len());
+}
+
 #[test]
 fn a_question_to_nowhere_is_not_asked() {
     let mut net = Net::of(9, &["jis:a"], &quiet());
