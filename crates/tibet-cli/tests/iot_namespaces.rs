@@ -291,10 +291,10 @@ fn attack(n: u64) -> Vec<u8> {
         3 => Packet::intent(&name(who), &name("jis:home:other"), "door.unlock", "", fresh),
         _ => Packet::intent(&name(who), &name("jis:home:hub"), "door.unlock", "", fresh),
     };
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         packet.routing_mode = RoutingMode::Mesh;
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         let expires_at = now.saturating_add(Duration::from_secs(30));
         sign_ping(&mut packet, &key, 0, None, expires_at).expect("signed");
     }

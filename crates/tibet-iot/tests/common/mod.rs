@@ -1,6 +1,6 @@
 //! Nodes on loopback.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "shared by the test files beside; each uses its part")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
