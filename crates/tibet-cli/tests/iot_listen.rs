@@ -268,6 +268,34 @@ fn the_audit_log_verifies_and_one_changed_byte_is_found() {
 }
 
 #[test]
+fn an_audit_log_is_continued_by_the_next_run_and_verifies_as_one() {
+    let home = Home::new();
+    let tokens = |file: &str| {
+        let report = home.json(&format!("audit verify {file}"), 0);
+        assert_eq!((&report["intact"], &report["signatures_checked"]), (&true.into(), &true.into()));
+        report["tokens"].as_u64().expect("a number")
+    };
+    let listen = "--did jis:home:sensor --trust jis:home:hub=0.9 --audit pings.jsonl";
+    let listener = Listener::start(&home, listen);
+    let mut asked = 0;
+    for _ in 0..2 {
+        let ran = send(&home, &listener, "jis:home:hub", "--audit asked.jsonl");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(tokens("asked.jsonl") > asked);
+        asked = tokens("asked.jsonl");
+    }
+    assert_eq!(listener.stop().code, Some(0));
+    // Whoever has pinged is the actor of the token, not the node whose log it is.
+    let log = std::fs::read_to_string(home.path("pings.jsonl")).expect("read");
+    let last = log.lines().last().expect("a token");
+    let last: Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(last["actor"], "jis:home:hub");
+    let before = tokens("pings.jsonl");
+    assert_eq!(Listener::start(&home, listen).stop().code, Some(0));
+    assert!(tokens("pings.jsonl") > before, "the trust it was given is noted again");
+}
+
+#[test]
 fn a_reader_that_leaves_ends_it_without_an_error() {
     let home = Home::new();
     let mut child = iot::command(&home)
