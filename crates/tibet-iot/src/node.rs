@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use crate::multicast::{Discovery, DiscoveryConfig};
 use crate::state::{NodeState, StateError};
 use crate::system::{NoRandomness, random};
-use crate::udp::{UdpPort, UdpStats};
+use crate::udp::{SendReport, UdpPort, UdpStats};
 
 /// The UDP port of the TP protocol.
 pub const MAIN_PORT: u16 = 7150;
@@ -118,6 +118,12 @@ pub enum StartError {
     /// What it keeps on disk cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What must be on disk before it starts is not.
+    #[error(transparent)]
+    Keep(NodeError),
+    /// It failed before in a way that cost it its files; make it anew.
+    #[error("the node has failed before; make it anew")]
+    Lost,
     /// The system gives no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -154,22 +160,26 @@ pub struct IotNode {
 }
 
 struct Running {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<(Keeper, Result<(), NodeError>)>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<(Option<Keeper>, Result<(), NodeError>)>,
     address: SocketAddr,
 }
+
+type Waiting = BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>;
 
 /// What the task and the methods share. The locks are held for no longer than a call into the protocol takes, and never across an `await`.
 struct Shared {
     clock: Clock,
     node: Mutex<PingNode>,
-    /// Whoever waits for what becomes of a request.
-    waiting: Mutex<BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>>,
+    /// Whoever waits for what becomes of a request; `None` while the node is not on the network.
+    waiting: Mutex<Option<Waiting>>,
     handlers: Mutex<Vec<(Glob, Handler)>>,
     events: broadcast::Sender<Arc<Event>>,
     /// There is something to send or to tell.
     work: Notify,
     udp: Mutex<UdpStats>,
+    /// What became of the datagrams that were sent.
+    sent: Mutex<SendReport>,
 }
 
 impl Shared {
@@ -177,8 +187,16 @@ impl Shared {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever waits for an answer is told that there will be none, and nobody else begins to wait.
+    fn give_up_waiting(&self) {
+        let waiting = self.waiting().take();
+        for id in waiting.into_iter().flat_map(BTreeMap::into_keys) {
+            self.node().cancel(id);
+        }
     }
 
     fn handlers(&self) -> MutexGuard<'_, Vec<(Glob, Handler)>> {
@@ -221,6 +239,7 @@ impl IotNode {
             events: broadcast::channel(EVENTS).0,
             work: Notify::new(),
             udp: Mutex::default(),
+            sent: Mutex::default(),
         };
         let keeper = Mutex::new(Some(Keeper::new(state, audit)));
         Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
@@ -244,20 +263,20 @@ impl IotNode {
             node.set_port(discovery.is_some().then(|| address.port()), now);
             node.poll_persist(now)
         };
-        let mut keeper = self.keeper().take().unwrap_or_default();
+        // Without its files it would keep nothing, and say that it does (SECURITY R30).
+        let mut keeper = self.keeper().take().ok_or(StartError::Lost)?;
         if let Some(bound) = bound {
-            let (kept, written) = keeper.persist(bound).await;
-            keeper = kept;
-            if let Err(error) = written {
-                *self.keeper() = Some(keeper);
-                return Err(error.into());
-            }
+            let (kept, written) = keeper.keep(Vec::new(), Some(bound)).await;
+            *self.keeper() = kept;
+            written.map_err(StartError::Keep)?;
+            keeper = self.keeper().take().ok_or(StartError::Lost)?;
             self.shared.node().handle_persisted(bound);
         }
+        *self.shared.waiting() = Some(Waiting::new());
         let (stop, stopped) = oneshot::channel();
         let driver = Driver::new(Arc::clone(&self.shared), port, discovery, keeper);
         let task = tokio::spawn(driver.run(stopped));
-        self.running = Some(Running { stop, task, address });
+        self.running = Some(Running { stop: Some(stop), task, address });
         Ok(address)
     }
 
@@ -267,10 +286,12 @@ impl IotNode {
     /// # Errors
     /// What made the node stop by itself before, if anything did.
     pub async fn stop(&mut self) -> Result<(), NodeError> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        // It may have stopped by itself.
-        let _ = running.stop.send(());
-        self.join(running.task).await
+        let Some(running) = &mut self.running else { return Ok(()) };
+        if let Some(stop) = running.stop.take() {
+            // It may have stopped by itself.
+            let _ = stop.send(());
+        }
+        self.failed().await
     }
 
     /// Waits until the node stops by itself, which it only does when it cannot go on.
@@ -281,24 +302,10 @@ impl IotNode {
         let Some(running) = &mut self.running else { return Ok(()) };
         let ended = (&mut running.task).await;
         self.running = None;
-        self.ended(ended)
-    }
-
-    async fn join(&mut self, task: JoinHandle<(Keeper, Result<(), NodeError>)>) -> Result<(), NodeError> {
-        let ended = task.await;
-        self.ended(ended)
-    }
-
-    fn ended(
-        &mut self,
-        ended: Result<(Keeper, Result<(), NodeError>), tokio::task::JoinError>,
-    ) -> Result<(), NodeError> {
-        let requests: Vec<RequestId> = std::mem::take(&mut *self.shared.waiting()).into_keys().collect();
-        for id in requests {
-            self.shared.node().cancel(id);
-        }
+        // A task that panicked has said nothing to anybody.
+        self.shared.give_up_waiting();
         let (keeper, result) = ended.map_err(|error| NodeError::Failed(error.to_string()))?;
-        *self.keeper() = Some(keeper);
+        *self.keeper() = keeper;
         result
     }
 
@@ -338,8 +345,10 @@ impl IotNode {
         let (sender, outcomes) = mpsc::unbounded_channel();
         // Before the node is let go, so that no answer comes first.
         let mut node = self.shared.node();
+        let mut waiting = self.shared.waiting();
+        let waiting = waiting.as_mut().ok_or(AskError::Stopped)?;
         let id = node.ping(ask, self.shared.clock.now())?;
-        self.shared.waiting().insert(id, sender);
+        waiting.insert(id, sender);
         drop(node);
         self.shared.work.notify_one();
         Ok(Question { id, outcomes, shared: Arc::clone(&self.shared) })
@@ -471,6 +480,12 @@ impl IotNode {
         (self.shared.node().stats(), udp)
     }
 
+    /// What became of the datagrams it has sent so far: what could not leave this machine, and why.
+    #[must_use]
+    pub fn sent(&self) -> SendReport {
+        *self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -523,7 +538,8 @@ impl Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        if self.shared.waiting().remove(&self.id).is_some() {
+        let waited = self.shared.waiting().as_mut().is_some_and(|waiting| waiting.remove(&self.id).is_some());
+        if waited {
             self.shared.node().cancel(self.id);
         }
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::{DEADLINE, SILENCE, binding, key, name, public, quiet, start, start_with};
+use tibet_core::object;
 use tibet_core::{FileStore, Fsync, LogCheck, Query, SqliteStore, TokenStore as _, verify_store};
 use tibet_iot::Audit;
-use tibet_ping::Ask;
+use tibet_ping::{Ask, Encoding, Fresh, Packet};
 
 fn ask(to: std::net::SocketAddr, intent: &str) -> Ask {
     Ask { timeout: DEADLINE, ..Ask::new(name("jis:home:hub"), Some(to), intent) }
@@ -66,4 +67,37 @@ async fn sqlite_keeps_them_too() {
         let query = Query { action: Some(action.into()), ..Query::default() };
         assert_eq!(store.find(&query).expect("read").len(), 1, "{action}");
     }
+}
+
+/// SECURITY R64: what nobody signed fills no disk, even where it is allowed.
+#[tokio::test]
+async fn unsigned_pings_are_recorded_up_to_a_limit_and_without_what_came_with_them() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("t.jsonl");
+    let (store, _) = FileStore::open(&path, Fsync::Never).expect("opened");
+    let audit = Audit::new(&name("jis:home:hub"), Arc::new(key(77)), store).expect("begun");
+    let mut config = quiet();
+    config.node.replay.per_sender = 1000;
+    let (mut hub, at) = start_with("jis:home:hub", 1, config, None, Some(audit)).await;
+    hub.set_trust(name("jis:home:sensor"), 0.9, "").expect("set");
+    hub.allow_unsigned(name("jis:home:sensor")).expect("allowed");
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+    let mut answer = [0; 2048];
+    for n in 0..200_u64 {
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&n.to_be_bytes());
+        let fresh = Fresh { id: n.to_be_bytes(), nonce, now: tibet_iot::system::now() };
+        let intent = Packet::intent(&name("jis:home:sensor"), &name("jis:home:hub"), "log", "", fresh);
+        let packet = Packet { payload: object! { "long" => "x".repeat(1000) }, ..intent };
+        socket.send_to(&packet.encode(Encoding::Json).expect("written"), at).await.expect("sent");
+        tokio::time::timeout(DEADLINE, socket.recv(&mut answer)).await.expect("answered").expect("received");
+    }
+    hub.stop().await.expect("stopped");
+    drop(hub);
+    let (store, _) = FileStore::open(&path, Fsync::Never).expect("opened");
+    let query = Query { action: Some("ping.intent".into()), limit: 1000, ..Query::default() };
+    let tokens = store.find(&query).expect("read");
+    // Sixty at once, and one more for every four seconds that this took.
+    assert!((60..100).contains(&tokens.len()), "{}", tokens.len());
+    assert!(tokens.iter().all(|token| !token.to_json_line().contains("xxxx")));
 }

@@ -76,12 +76,18 @@ impl TokenStore for Store {
     }
 }
 
+/// Microseconds for each token of an unsigned ping, and how many may come at once.
+const UNSIGNED_EVERY: u64 = 4_000_000;
+const UNSIGNED_AT_ONCE: u64 = 60;
+
 /// Where a node's tokens go: signed, linked, one for each event that somebody stands behind. What nobody signed is counted and summed up once
 /// a minute, so that noise fills no disk (SECURITY R64).
 pub struct Audit {
     bridge: NetworkBridge<Store>,
-    /// Hearsay since the last summary.
+    /// Hearsay since the last summary: what was said of devices, and pings, that nobody signed and that have no token of their own.
     hearsay: u64,
+    /// The time, in microseconds, at which as many tokens of unsigned pings may be made as at the start.
+    unsigned_full_at: u64,
     /// Whether anything was appended since the last commit.
     dirty: bool,
 }
@@ -98,7 +104,12 @@ impl Audit {
     ) -> Result<Self, StoreError> {
         let minter = Minter::new(actor.as_str()).signer(key);
         let store: Store = Box::new(store);
-        Ok(Self { bridge: NetworkBridge::new(Provider::new(minter, store)?), hearsay: 0, dirty: false })
+        Ok(Self {
+            bridge: NetworkBridge::new(Provider::new(minter, store)?),
+            hearsay: 0,
+            unsigned_full_at: 0,
+            dirty: false,
+        })
     }
 
     /// The store.
@@ -122,6 +133,9 @@ impl Audit {
         match event {
             // Nobody stands behind it; it is among what was dropped.
             Event::Ping(seen) if seen.proof == Proof::Unproven => Ok(()),
+            Event::Ping(seen) | Event::Question { ping: seen, .. } if seen.proof == Proof::Unsigned => {
+                self.record_unsigned(seen)
+            }
             Event::Ping(seen) | Event::Question { ping: seen, .. } => self.record_seen(seen),
             Event::Answered(answered) => self.record_answered(answered),
             Event::Unanswered { packet, stamp, .. } => self.record_ping(packet, None, None, *stamp),
@@ -171,6 +185,20 @@ impl Audit {
             // Counted with what was dropped: anybody can cause these.
             _ => Ok(()),
         }
+    }
+
+    /// The operator allows such pings, but anybody can make them: the first sixty have a token each, without what came with them, and after
+    /// that one every four seconds, which is less than a mebibyte an hour.
+    fn record_unsigned(&mut self, seen: &PingSeen) -> Result<(), StoreError> {
+        let now = seen.stamp.at.as_micros();
+        let full_at = self.unsigned_full_at.max(now) + UNSIGNED_EVERY;
+        if full_at - now > UNSIGNED_AT_ONCE * UNSIGNED_EVERY {
+            self.hearsay += 1;
+            return Ok(());
+        }
+        self.unsigned_full_at = full_at;
+        let packet = Packet { payload: object! {}, ..seen.packet.clone() };
+        self.record_seen(&PingSeen { packet, ..seen.clone() })
     }
 
     fn record_seen(&mut self, seen: &PingSeen) -> Result<(), StoreError> {

@@ -1,11 +1,13 @@
 //! The clocks of this machine.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tibet_ping::Now;
 use tokio::time::Instant as TokioInstant;
 
 use crate::system;
+
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Both clocks, from one moment on.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +25,9 @@ impl Clock {
     }
 
     /// A monotonic time of the node, as the runtime has it.
-    pub(super) fn instant(&self, mono: std::time::Duration) -> TokioInstant {
+    pub(super) fn instant(&self, mono: Duration) -> TokioInstant {
         // Far away stays far away.
-        TokioInstant::from_std(self.start.checked_add(mono).unwrap_or(self.start))
+        let instant = self.start.checked_add(mono).map(TokioInstant::from_std);
+        instant.unwrap_or_else(|| TokioInstant::now() + A_DAY)
     }
 }

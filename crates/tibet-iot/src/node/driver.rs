@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tibet_ping::{Destination, Event, QuestionId, Transmit};
+use tibet_ping::{Destination, Event, QUESTION_LIFETIME, QuestionId, RequestId, Transmit};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keeper::Keeper;
 use super::{IntentAnswer, IntentRequest, NodeError, Outcome, Shared};
@@ -29,7 +30,10 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     port: UdpPort,
     discovery: Option<Discovery>,
-    keeper: Keeper,
+    /// `None` once it was lost, which ends the task.
+    keeper: Option<Keeper>,
+    /// The application's handlers at work. They end with the task.
+    handlers: JoinSet<()>,
     interfaces_due: Instant,
     /// Kept to be filled again.
     outgoing: Vec<Outgoing>,
@@ -51,11 +55,22 @@ impl Driver {
         discovery: Option<Discovery>,
         keeper: Keeper,
     ) -> Self {
-        Self { shared, port, discovery, keeper, interfaces_due: Instant::now(), outgoing: Vec::new() }
+        Self {
+            shared,
+            port,
+            discovery,
+            keeper: Some(keeper),
+            handlers: JoinSet::new(),
+            interfaces_due: Instant::now(),
+            outgoing: Vec::new(),
+        }
     }
 
     /// Runs until it is told to stop or cannot go on.
-    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> (Keeper, Result<(), NodeError>) {
+    pub(super) async fn run(
+        mut self,
+        mut stop: oneshot::Receiver<()>,
+    ) -> (Option<Keeper>, Result<(), NodeError>) {
         let (mut buffers, mut heard) = (ReceiveBuffers::new(), ReceiveBuffers::new());
         let result = loop {
             if let Err(error) = self.settle().await {
@@ -77,6 +92,7 @@ impl Driver {
             }
             self.take_time();
         };
+        self.shared.give_up_waiting();
         (self.keeper, result)
     }
 
@@ -154,10 +170,13 @@ impl Driver {
                 let _ = discovery.refresh();
                 discovery.interfaces()
             }
-            None => {
-                read = Interfaces::read().unwrap_or_default();
-                &read
-            }
+            None => match Interfaces::read() {
+                Ok(interfaces) => {
+                    read = interfaces;
+                    &read
+                }
+                Err(_) => return,
+            },
         };
         let bound = self.port.local_addr();
         let own = interfaces.iter().flat_map(|interface| &interface.prefixes).map(|prefix| prefix.address);
@@ -180,8 +199,7 @@ impl Driver {
                 return Ok(());
             }
             let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
-            if self.keeper.wants(&events, bound) {
-                let keeper = std::mem::take(&mut self.keeper);
+            if let Some(keeper) = self.keeper.take_if(|keeper| keeper.wants(&events, bound)) {
                 let (keeper, kept) = keeper.keep(events.clone(), bound).await;
                 self.keeper = keeper;
                 kept?;
@@ -196,23 +214,14 @@ impl Driver {
         }
     }
 
-    fn tell(&self, event: Arc<Event>) {
+    fn tell(&mut self, event: Arc<Event>) {
         match &*event {
             Event::Question { id, ping } => self.ask_handler(*id, IntentRequest { ping: (**ping).clone() }),
             Event::Answered(answered) => {
-                let waiting = &mut self.shared.waiting();
-                let outcome = Outcome::Answer(answered.clone());
-                let id = answered.request;
-                // Whoever waited may have gone.
-                let _ = if answered.last {
-                    waiting.remove(&id).map(|sender| sender.send(outcome))
-                } else {
-                    waiting.get(&id).map(|sender| sender.send(outcome))
-                };
+                self.tell_asker(answered.request, Outcome::Answer(answered.clone()), answered.last);
             }
             Event::Unanswered { request, ignored, .. } => {
-                let sender = self.shared.waiting().remove(request);
-                let _ = sender.map(|sender| sender.send(Outcome::NoAnswer(*ignored)));
+                self.tell_asker(*request, Outcome::NoAnswer(*ignored), true);
             }
             _ => {}
         }
@@ -220,14 +229,26 @@ impl Driver {
         let _ = self.shared.events.send(event);
     }
 
-    /// In a task of its own: a slow handler keeps nobody waiting, and one that panics ends nothing but itself (SECURITY R29).
-    fn ask_handler(&self, id: QuestionId, request: IntentRequest) {
+    fn tell_asker(&self, id: RequestId, outcome: Outcome, last: bool) {
+        let mut waiting = self.shared.waiting();
+        let Some(waiting) = waiting.as_mut() else { return };
+        let sender = if last { waiting.remove(&id) } else { waiting.get(&id).cloned() };
+        // Whoever waited may have gone.
+        let _ = sender.map(|sender| sender.send(outcome));
+    }
+
+    /// In a task of its own, which ends when the question does: a slow handler keeps nobody waiting, and one that panics ends nothing but
+    /// itself (SECURITY R29).
+    fn ask_handler(&mut self, id: QuestionId, request: IntentRequest) {
+        while self.handlers.try_join_next().is_some() {}
         let handlers = self.shared.handlers();
         let handler = handlers.iter().find(|(pattern, _)| pattern.matches(&request.ping.packet.intent));
         let Some(handler) = handler.map(|(_, handler)| Arc::clone(handler)) else { return };
+        drop(handlers);
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            let IntentAnswer { payload, capabilities } = handler(request).await;
+        self.handlers.spawn(async move {
+            let Ok(answer) = timeout(QUESTION_LIFETIME, handler(request)).await else { return };
+            let IntentAnswer { payload, capabilities } = answer;
             // An answer that cannot be written is the handler's mistake; the asker gets none.
             let _ = shared.node().answer(id, payload, capabilities, shared.clock.now());
             shared.work.notify_one();
@@ -246,7 +267,10 @@ impl Driver {
                 (Destination::Multicast, None) => {}
             }
         }
-        self.port.send(&outgoing).await;
+        if !outgoing.is_empty() {
+            let report = self.port.send(&outgoing).await;
+            *self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner) += report;
+        }
         outgoing.clear();
         self.outgoing = outgoing;
     }

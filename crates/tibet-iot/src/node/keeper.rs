@@ -12,7 +12,7 @@ use crate::state::{NodeState, StateError};
 use crate::system;
 
 /// The node's files. They block, so they are written on a thread of their own, and meanwhile lent to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeper {
     state: Option<NodeState>,
     audit: Option<Audit>,
@@ -31,36 +31,20 @@ impl Keeper {
             || self.state.is_some() && events.iter().any(pinned)
     }
 
-    /// Writes what is to be kept of these events. It is on disk when this returns.
+    /// Writes what is to be kept of these events, and the bound. It is on disk when this returns. `None` if writing panicked: then the files are
+    /// lost with it.
     pub(super) async fn keep(
-        self,
+        mut self,
         events: Vec<Arc<Event>>,
         bound: Option<UnixTime>,
-    ) -> (Self, Result<(), NodeError>) {
-        self.on_disk(move |keeper| keeper.write(&events, bound)).await
-    }
-
-    /// Writes the bound alone.
-    pub(super) async fn persist(self, bound: UnixTime) -> (Self, Result<(), StateError>) {
-        let (keeper, written) = self.on_disk(move |keeper| Ok(keeper.set_bound(bound)?)).await;
-        let written = match written {
-            Err(NodeError::State(error)) => Err(error),
-            _ => Ok(()),
-        };
-        (keeper, written)
-    }
-
-    async fn on_disk(
-        mut self,
-        write: impl FnOnce(&mut Self) -> Result<(), NodeError> + Send + 'static,
-    ) -> (Self, Result<(), NodeError>) {
+    ) -> (Option<Self>, Result<(), NodeError>) {
         let written = spawn_blocking(move || {
-            let written = write(&mut self);
+            let written = self.write(&events, bound);
             (self, written)
         });
         match written.await {
-            Ok(done) => done,
-            Err(error) => (Self::default(), Err(NodeError::Failed(error.to_string()))),
+            Ok((keeper, written)) => (Some(keeper), written),
+            Err(error) => (None, Err(NodeError::Failed(error.to_string()))),
         }
     }
 

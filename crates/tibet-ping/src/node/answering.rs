@@ -10,7 +10,7 @@ use tibet_core::json::Object;
 use super::PingNode;
 use super::config::NodeIdentity;
 use super::drops::Dropped;
-use super::event::{Event, PendingSettled, PingSeen, QuestionId, TokenStamp};
+use super::event::{Event, PendingSettled, PingSeen, Proof, QuestionId, TokenStamp};
 use super::inbound::Ruling;
 use crate::airlock::{PendingPing, PendingQueue, Settled};
 use crate::codec::EncodeError;
@@ -73,6 +73,11 @@ impl Questions {
     pub(super) fn expired(&mut self, now: Duration) -> bool {
         let due = self.waiting.first_entry().filter(|question| question.get().until <= now);
         due.map(std::collections::btree_map::OccupiedEntry::remove).is_some()
+    }
+
+    /// Whether an answer will go to this address.
+    pub(super) fn wait_for(&self, to: SocketAddr) -> bool {
+        self.waiting.values().any(|question| question.to == to)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
@@ -150,11 +155,39 @@ impl PingNode {
             rule: ping.rule.clone(),
             reason: String::new(),
         };
-        if self.answer_at_once(&asked, &ruling, fresh, Some(stamp), now).is_err() {
-            self.drops.count(Dropped::Unwritable);
+        let answered = if decision == Decision::Accept && self.is_claimed(&ping.packet) {
+            // What is let in reaches the application, whoever lets it in.
+            self.ask_of_settled(&asked, ruling, fresh, now)
+        } else {
+            self.answer_at_once(&asked, &ruling, fresh, Some(stamp), now)
+        };
+        if let Err(dropped) = answered {
+            self.drops.count(dropped);
         }
         self.tell_settled(ping, Some(decision), stamp);
         true
+    }
+
+    fn ask_of_settled(
+        &mut self,
+        asked: &Asked<'_>,
+        ruling: Ruling,
+        fresh: Fresh,
+        now: Now,
+    ) -> Result<(), Dropped> {
+        // Of its own: the other one is for the token that says who decided.
+        let stamp = self.stamp(now)?;
+        let seen = PingSeen {
+            packet: asked.packet.clone(),
+            from: asked.to,
+            proof: if asked.packet.claim.is_some() { Proof::Verified } else { Proof::Unsigned },
+            trust: ruling.trust,
+            zone: ruling.zone,
+            decision: ruling.decision,
+            rule: ruling.rule.clone(),
+            stamp,
+        };
+        self.ask_application(asked, ruling, seen, fresh, now)
     }
 
     pub(super) fn tell_settled(&mut self, ping: PendingPing, decision: Option<Decision>, stamp: TokenStamp) {
@@ -219,7 +252,8 @@ impl PingNode {
         token: Option<TokenStamp>,
     ) -> Response {
         let Ruling { trust, zone, decision, rule, .. } = ruling;
-        let token = token.filter(|_| self.config.tokens);
+        // What nobody signed may be summed up instead of recorded.
+        let token = token.filter(|_| self.config.tokens && asked.packet.claim.is_some());
         Response {
             fira_breakdown: trust.breakdown(),
             capabilities: self.capabilities.clone(),

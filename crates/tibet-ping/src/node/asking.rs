@@ -105,6 +105,9 @@ pub enum AskError {
     /// The system gives no random bytes.
     #[error("no randomness")]
     NoRandomness,
+    /// The node is not on the network: for whoever owns the node to say.
+    #[error("the node is not on the network")]
+    Stopped,
 }
 
 impl PingNode {

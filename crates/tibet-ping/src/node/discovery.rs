@@ -135,7 +135,9 @@ impl PingNode {
             return Err(Dropped::Beacon);
         }
         // Its own words say where it answers; the address it speaks from may be good for nothing.
-        let address = SocketAddr::new(from.ip(), beacon.claims().port);
+        // A link-local one counts on its link only, so the scope stays with it.
+        let mut address = from;
+        address.set_port(beacon.claims().port);
         let verified = self.handle_beacon(&beacon, address, now)?;
         let known = verified && on_link && self.zone_of(&name, now) != Zone::Rood;
         if known {
@@ -159,7 +161,7 @@ impl PingNode {
             BeaconVerdict::Stale | BeaconVerdict::Limited | BeaconVerdict::Forged => {
                 return Err(Dropped::Beacon);
             }
-            // It was told of; but whoever searches again may be answered again.
+            // It was told of, and answered if it was to be.
             BeaconVerdict::Repeated => return Ok(false),
             BeaconVerdict::Pending | BeaconVerdict::AutoVouch { .. } => bound.is_some(),
         };

@@ -241,9 +241,10 @@ impl PingNode {
             Heard::Nothing => false,
         };
         self.release_held(from, now);
-        // What may be sent there is for answers first: to this packet, and to one that waits for a human.
+        // What may be sent there is for answers first: to this packet, and to one that waits for a human or the application.
         let soon = self.paths.owed(from, now.mono).is_some_and(|owed| owed <= inbound.length);
-        let owed = soon || !is_sign_of_life(ping.packet()) || self.pending.waits_for(ping.source().as_str());
+        let waits = self.pending.waits_for(ping.source().as_str()) || self.questions.wait_for(from);
+        let owed = soon || waits || !is_sign_of_life(ping.packet());
         if unproven && !owed {
             self.probe(ping.source(), from, now);
         }
