@@ -113,3 +113,24 @@ fn nobody_found_is_a_no_with_reasons() {
     }
     assert_eq!(iot::json(&home, &format!("discover --timeout 0 {lo}"), 1)[0]["total"], 0);
 }
+
+#[test]
+fn where_the_only_identity_runs_a_search_has_a_name_of_its_own_and_a_ping_wants_one() {
+    let home = Home::new();
+    let lo = format!("--interface lo --discovery-port {}", discovery_port());
+    let mut listener = iot::Listener::start_with(&home, &format!("--did jis:home:sensor --port 0 {lo}"));
+    let search = iot::run(&home, &format!("discover --timeout 0.2 {lo}"));
+    assert!(
+        search.err.starts_with("a node runs with each identity here: only nodes that tell"),
+        "{search:?}"
+    );
+    assert_eq!(search.code, Some(1), "{search:?}");
+    assert!(search.out.contains("--my-did NAME") && !search.out.contains("listen --trust"), "{search:?}");
+    assert!(listener.note(" is at 127.0.0.1").starts_with("jis:ed25519:z6Mk"), "it was heard");
+
+    let send = iot::run(&home, "send jis:home:lamp 127.0.0.1:9 light.set");
+    assert_eq!((send.code, send.out.as_str()), (Some(75), ""), "{send:?}");
+    let (error, hint) = send.err.split_once('\n').expect("two lines");
+    assert!(error.starts_with("error: a node runs with each identity in "), "{send:?}");
+    assert_eq!(hint, "  try: --my-did NAME makes one\n");
+}

@@ -9,6 +9,7 @@ use tibet_iot::{IotNode, TransportConfig};
 use tibet_ping::{Discovered, NodeConfig};
 
 use super::node_args::{DiscoveryArgs, NodeArgs, Setup};
+use super::own::Momentary;
 use super::stream::note;
 use super::{Context, audit_file, input, listen, own, runtime};
 use crate::error::CliError;
@@ -54,11 +55,18 @@ struct Found {
     sightings: Vec<Discovered>,
 }
 
+/// Who searches.
+struct Searcher {
+    name: Name,
+    /// Whether the name is for this search alone: nobody can have heard it before.
+    passing: bool,
+}
+
 pub(super) fn run(context: &Context, args: &DiscoverArgs) -> Result<Outcome, CliError> {
     let setup = args.node.read()?;
     let wait = input::seconds("--timeout", args.timeout)?;
     runtime()?.block_on(async {
-        let (name, mut node) = node(context, args, &setup)?;
+        let (searcher, mut node) = node(context, args, &setup)?;
         node.start().await.map_err(|error| listen::start_error(error, args.port))?;
         let searched = tokio::select! {
             searched = node.discover(wait) => Some(searched),
@@ -69,18 +77,19 @@ pub(super) fn run(context: &Context, args: &DiscoverArgs) -> Result<Outcome, Cli
             Some(found) => found?,
             None => return Err(CliError::new(Exit::No, "interrupted")),
         };
-        Ok(tell(&name, group(found)))
+        Ok(tell(&searcher, group(found)))
     })
 }
 
-fn node(context: &Context, args: &DiscoverArgs, setup: &Setup) -> Result<(Name, IotNode), CliError> {
-    let own = context.own_for_a_moment(args.my_did.as_deref())?;
-    let identity = match &own {
-        Some(own) => own.identity_copy()?,
-        None => {
-            note(context.as_json, "there is no identity here: only nodes that tell of themselves are found");
-            own::passing_identity()?
-        }
+fn node(context: &Context, args: &DiscoverArgs, setup: &Setup) -> Result<(Searcher, IotNode), CliError> {
+    let passing = |why: &str| {
+        note(context.as_json, format_args!("{why}: only nodes that tell of themselves are found"));
+        own::passing_identity()
+    };
+    let (identity, own) = match context.own_for_a_moment(args.my_did.as_deref())? {
+        Momentary::As(own) => (own.identity_copy()?, Some(own)),
+        Momentary::Nobody => (passing("there is no identity here")?, None),
+        Momentary::AllBusy => (passing("a node runs with each identity here")?, None),
     };
     let name = identity.name.clone();
     let audit = args.node.audit.as_deref().map(|path| audit_file::open(context, &name, path)).transpose()?;
@@ -95,7 +104,7 @@ fn node(context: &Context, args: &DiscoverArgs, setup: &Setup) -> Result<(Name, 
         own.tell_known(&node)?;
     }
     setup.apply(&node)?;
-    Ok((name, node))
+    Ok((Searcher { name, passing: own.is_none() }, node))
 }
 
 /// By name, best first: who answers does answer, and what is verified was said by that device.
@@ -111,7 +120,7 @@ fn group(found: Vec<Discovered>) -> BTreeMap<Name, Found> {
     devices
 }
 
-fn tell(own: &Name, devices: BTreeMap<Name, Found>) -> Outcome {
+fn tell(searcher: &Searcher, devices: BTreeMap<Name, Found>) -> Outcome {
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     for (name, device) in &devices {
         let Some(best) = device.sightings.first() else { continue };
@@ -138,19 +147,30 @@ fn tell(own: &Name, devices: BTreeMap<Name, Found>) -> Outcome {
             how.to_owned(),
         ]);
     }
-    let data = json!({ "own_name": own.as_str(), "total": list.len(), "devices": list });
+    let data = json!({ "own_name": searcher.name.as_str(), "total": list.len(), "devices": list });
     let outcome = Outcome::new("tibet.iot.discover", data);
     if rows.is_empty() {
-        return outcome
-            .line("nobody was found. What may be the reason:")
-            .line("  - nodes answer only names that they trust and have heard before; on that side:")
-            .line(format_args!(
-                "    tibet-iot listen --trust {own}=0.9, and one tibet-iot send from here to there"
-            ))
-            .line("  - each answers one search of a name in ten seconds")
-            .line("  - they tell everybody of themselves once a minute only: --timeout 65 hears each")
-            .line("  - nobody is there, or a firewall stops UDP port 7151 or multicast")
-            .exit(Exit::No);
+        return why_nobody(outcome, searcher);
     }
     outcome.table(&["NAME", "ADDRESS", "TYPE", "CAPABILITIES", "VERIFIED", "HOW"], rows)
+}
+
+fn why_nobody(outcome: Outcome, searcher: &Searcher) -> Outcome {
+    let outcome = outcome
+        .line("nobody was found. What may be the reason:")
+        .line("  - nodes answer only names that they trust and have heard before:");
+    let outcome = if searcher.passing {
+        outcome
+            .line("    this search had a name of its own: --my-did NAME chooses one that lasts, or makes it")
+    } else {
+        let own = &searcher.name;
+        outcome.line(format_args!(
+            "    on that side tibet-iot listen --trust {own}=0.9, and one tibet-iot send from here to there"
+        ))
+    };
+    outcome
+        .line("  - each answers one search of a name in ten seconds")
+        .line("  - they tell everybody of themselves once a minute only: --timeout 65 hears each")
+        .line("  - nobody is there, or a firewall stops UDP port 7151 or multicast")
+        .exit(Exit::No)
 }

@@ -22,6 +22,16 @@ pub(super) struct Own {
     pub(super) known: BTreeMap<Name, KnownKey>,
 }
 
+/// Who asks or searches.
+pub(super) enum Momentary {
+    /// The identity that was chosen, or the first that is free.
+    As(Box<Own>),
+    /// None was chosen, and none is here.
+    Nobody,
+    /// None was chosen, and nodes run with all there are.
+    AllBusy,
+}
+
 impl Context {
     /// The identity of a node that runs for long, and its directory, which must be free.
     pub(super) fn own_for_long(&self, given: Option<&str>) -> Result<Own, CliError> {
@@ -32,22 +42,26 @@ impl Context {
         self.with(&name, self.node_state(&name)?)
     }
 
-    /// The identity for a moment: a node that runs with it is not disturbed. `None` if none was chosen and none is here.
-    pub(super) fn own_for_a_moment(&self, given: Option<&str>) -> Result<Option<Own>, CliError> {
+    /// The identity for a moment: a node that runs with it is not disturbed.
+    pub(super) fn own_for_a_moment(&self, given: Option<&str>) -> Result<Momentary, CliError> {
         if let Some(given) = given.or(self.settings.identity.as_deref()) {
             let name = self.made_if_missing("--my-did", given)?;
-            return self.open_beside(&name).map(Some);
+            return Ok(Momentary::As(Box::new(self.open_beside(&name)?)));
         }
         let names = self.settings.identities()?;
+        if names.is_empty() {
+            return Ok(Momentary::Nobody);
+        }
         let free = |name: &&Name| {
             let opened = NodeState::open(self.settings.state.node(name));
             !matches!(opened, Err(StateError::InUse { .. }))
         };
-        let Some(name) = names.iter().find(free).or(names.first()) else { return Ok(None) };
+        // Whoever did not choose is not given a name that a running node has: that node would neither find nor answer itself.
+        let Some(name) = names.iter().find(free) else { return Ok(Momentary::AllBusy) };
         if names.len() > 1 {
             note(self.as_json, format_args!("as {name} (--my-did chooses another)"));
         }
-        self.open_beside(name).map(Some)
+        Ok(Momentary::As(Box::new(self.open_beside(name)?)))
     }
 
     fn open_beside(&self, name: &Name) -> Result<Own, CliError> {
@@ -107,6 +121,12 @@ impl Context {
     pub(super) fn nobody(&self, option: &str) -> CliError {
         let message = format!("there is no identity in {}", self.settings.state.root().display());
         CliError::new(Exit::No, message).hint(format!("{option} jis:home:hub makes one"))
+    }
+
+    pub(super) fn all_busy(&self, option: &str) -> CliError {
+        let root = self.settings.state.root().display();
+        let message = format!("a node runs with each identity in {root}");
+        CliError::new(Exit::Temporary, message).hint(format!("{option} NAME makes one"))
     }
 
     fn made_if_missing(&self, option: &str, given: &str) -> Result<Name, CliError> {

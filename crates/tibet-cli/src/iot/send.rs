@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::listen::{changed_key, proof_word};
 use super::node_args::{NodeArgs, Setup};
-use super::own::Own;
+use super::own::{Momentary, Own};
 use super::stream::{Closed, Stream, note, payload_json, payload_text};
 use super::{Context, audit_file, input, runtime};
 use crate::error::CliError;
@@ -127,7 +127,11 @@ fn plan(args: &SendArgs) -> Result<Plan, CliError> {
 }
 
 async fn send(context: &Context, args: &SendArgs, plan: Plan) -> Result<bool, Closed> {
-    let own = context.own_for_a_moment(args.my_did.as_deref())?.ok_or_else(|| context.nobody("--my-did"))?;
+    let own = match context.own_for_a_moment(args.my_did.as_deref())? {
+        Momentary::As(own) => *own,
+        Momentary::Nobody => return Err(context.nobody("--my-did").into()),
+        Momentary::AllBusy => return Err(context.all_busy("--my-did").into()),
+    };
     let name = own.identity.name.clone();
     if name == plan.ask.target {
         let message = format!("{name} does not ask itself");
