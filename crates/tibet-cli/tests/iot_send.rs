@@ -184,13 +184,33 @@ fn a_busy_identity_can_still_ask_but_does_not_remember() {
     let sensor = Listener::start(&home, "--did jis:home:sensor --trust jis:home:hub=0.9");
     let ran = iot::run(&home, &ask(sensor.at.port(), ""));
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.err.contains("is not remembered: another node runs as jis:home:hub"), "{ran:?}");
+    assert!(ran.err.contains("is not remembered: another node runs in this name"), "{ran:?}");
     assert!(ran.err.contains(", not remembered"), "{ran:?}");
     drop(busy);
     let ran = iot::run(&home, &ask(sensor.at.port(), ""));
     assert!(ran.err.contains("first contact: key z6Mk") && ran.err.ends_with(" remembered\n"), "{ran:?}");
     let ran = iot::run(&home, &ask(sensor.at.port(), ""));
     assert!(ran.err.starts_with("verified: signed by z6Mk"), "{ran:?}");
+}
+
+#[test]
+fn a_listener_starts_while_its_own_name_is_asking() {
+    let home = Home::new();
+    let deaf = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    deaf.set_read_timeout(Some(iot::DEADLINE)).expect("set");
+    let port = deaf.local_addr().expect("address").port();
+    let mut asking = iot::command(&home)
+        .args(ask(port, "--timeout 60").split_whitespace())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    deaf.recv(&mut [0; 65_536]).expect("it asks");
+    let listener = Listener::start(&home, "--did jis:home:hub");
+    assert!(asking.try_wait().expect("looked").is_none(), "it still asks");
+    asking.kill().expect("ended");
+    asking.wait().expect("ended");
+    assert_eq!(listener.stop().code, Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who a node is, and what it keeps between runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jis::{Identity, Inception, Name, NextKeyCommitment, SecretKey, Signed};
 use tibet_iot::{IotNode, KnownKey, NodeState, StateError, system};
@@ -16,10 +17,19 @@ use crate::output::{Exit, shown};
 /// A node's identity and its directory.
 pub(super) struct Own {
     pub(super) identity: NodeIdentity,
-    /// What it keeps, locked; `None` while another node runs with it.
+    /// What it keeps, locked for as long as it runs; `None` for who only asks.
     pub(super) state: Option<NodeState>,
+    /// Where it keeps that.
+    directory: PathBuf,
     /// The keys it has noted.
     pub(super) known: BTreeMap<Name, KnownKey>,
+}
+
+/// What became of a key that was learnt.
+pub(super) enum Noted {
+    Yes,
+    /// It was good for this run alone, and why.
+    No(&'static str),
 }
 
 /// Who asks or searches.
@@ -39,7 +49,13 @@ impl Context {
             Some(given) => self.made_if_missing("--did", given)?,
             None => self.only_name("--did")?,
         };
-        self.with(&name, self.node_state(&name)?)
+        let state = self.node_state(&name)?;
+        if state.cut_off().is_some() {
+            note(self.as_json, "a key that was being noted when the machine stopped was not kept");
+        }
+        let identity = self.settings.open_device(&name)?.node_identity()?;
+        let (directory, known) = (state.directory().to_owned(), state.known_keys().clone());
+        Ok(Own { identity, state: Some(state), directory, known })
     }
 
     /// The identity for a moment: a node that runs with it is not disturbed.
@@ -64,23 +80,12 @@ impl Context {
         Ok(Momentary::As(Box::new(self.open_beside(name)?)))
     }
 
+    /// Reads what a node keeps, and holds nothing: a listener may run with it, or start meanwhile.
     fn open_beside(&self, name: &Name) -> Result<Own, CliError> {
-        match NodeState::open(self.settings.state.node(name)) {
-            Err(StateError::InUse { directory }) => {
-                let identity = self.settings.open_device(name)?.node_identity()?;
-                Ok(Own { identity, state: None, known: NodeState::read_known_keys(directory)? })
-            }
-            opened => self.with(name, opened?),
-        }
-    }
-
-    fn with(&self, name: &Name, state: NodeState) -> Result<Own, CliError> {
+        let directory = self.settings.state.node(name);
         let identity = self.settings.open_device(name)?.node_identity()?;
-        if state.cut_off().is_some() {
-            note(self.as_json, "a key that was being noted when the machine stopped was not kept");
-        }
-        let known = state.known_keys().clone();
-        Ok(Own { identity, state: Some(state), known })
+        let known = NodeState::read_known_keys(&directory)?;
+        Ok(Own { identity, state: None, directory, known })
     }
 
     /// The directory of a node, which must be free.
@@ -164,13 +169,16 @@ impl Own {
         Ok(())
     }
 
-    /// Notes a key that was learnt, if the directory is ours. Whether it was noted.
-    pub(super) fn remember(&mut self, binding: &Binding) -> Result<bool, CliError> {
-        let Some(state) = &mut self.state else { return Ok(false) };
-        match state.remember(binding, system::now()) {
-            Ok(()) => Ok(true),
-            // It was good for this run.
-            Err(StateError::Full { .. }) => Ok(false),
+    /// Notes a key that was learnt by who only asks. The directory is held for that moment.
+    pub(super) fn remember(&self, binding: &Binding) -> Result<Noted, CliError> {
+        let noted =
+            NodeState::open(&self.directory).and_then(|mut state| state.remember(binding, system::now()));
+        match noted {
+            Ok(()) => Ok(Noted::Yes),
+            Err(StateError::InUse { .. }) => Ok(Noted::No("another node runs in this name")),
+            Err(StateError::Full { .. }) => Ok(Noted::No("there is no room")),
+            // Another program of this name was first. Which is right, the next run will see.
+            Err(StateError::OtherKey { .. }) => Ok(Noted::No("another one was remembered meanwhile")),
             Err(error) => Err(error.into()),
         }
     }

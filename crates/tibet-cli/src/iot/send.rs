@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::listen::{changed_key, proof_word};
 use super::node_args::{NodeArgs, Setup};
-use super::own::{Momentary, Own};
+use super::own::{Momentary, Noted, Own};
 use super::stream::{Closed, Stream, note, payload_json, payload_text};
 use super::{Context, audit_file, input, runtime};
 use crate::error::CliError;
@@ -287,9 +287,9 @@ impl<'a> Asker<'a> {
             self.warn_of_key(name, &from.to_string());
         }
         let Event::Pinned { binding, .. } = event else { return Ok(()) };
-        self.remembered = self.own.remember(binding)?;
-        if !self.remembered {
-            let why = format!("another node runs as {}, or there is no room", self.name);
+        let noted = self.own.remember(binding)?;
+        self.remembered = matches!(noted, Noted::Yes);
+        if let Noted::No(why) = noted {
             self.note(format_args!("the key of {} is not remembered: {why}", binding.name));
         }
         Ok(())
