@@ -109,12 +109,14 @@ impl Outcome {
     /// Prints on standard output and gives the exit code. A closed pipe is no error.
     #[must_use]
     pub fn print(self, as_json: bool) -> ExitCode {
+        let has_json = as_json && !self.data.is_null();
+        if self.text.is_empty() && !has_json {
+            // Standard output is not touched: a thread may hold it that waits for a reader.
+            return ExitCode::from(self.exit.code());
+        }
         let mut out = anstream::stdout();
-        let written = if as_json && !self.data.is_null() {
-            writeln!(out, "{}", self.to_json())
-        } else {
-            write!(out, "{}", self.text)
-        };
+        let written =
+            if has_json { writeln!(out, "{}", self.to_json()) } else { write!(out, "{}", self.text) };
         match written.and_then(|()| out.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 CliError::new(Exit::Unavailable, format!("cannot write the output: {error}")).print(as_json)

@@ -66,7 +66,9 @@ fn each_event_is_an_object_on_a_line() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let summary: Value = serde_json::from_str(ended.out.lines().last().expect("a line")).expect("JSON");
     assert_eq!(summary["event"], "summary");
-    for member in ["received", "pings", "answered", "relayed", "dropped", "pending", "events_missed"] {
+    for member in
+        ["received", "pings", "answered", "relayed", "dropped", "pending", "events_missed", "lines_lost"]
+    {
         assert!(!summary[member].is_null(), "{member}: {summary}");
     }
     assert_eq!((&summary["pings"], &summary["answered"]), (&2.into(), &2.into()));
@@ -315,4 +317,60 @@ fn a_reader_that_leaves_ends_it_without_an_error() {
     let ran = iot::run(&home, &format!("send jis:home:sensor {at} read --my-did jis:home:hub"));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+/// A pipe holds 64 KiB, which some hundred lines fill.
+#[test]
+fn a_reader_that_never_reads_stops_neither_the_node_nor_its_end() {
+    use std::io::Read as _;
+    use std::time::{Duration, Instant};
+
+    let home = Home::new();
+    let mut child = iot::command(&home)
+        .args(
+            "listen --did jis:home:sensor --port 0 --bind 127.0.0.1 --no-discovery --rate 5000 --json"
+                .split(' '),
+        )
+        .args("--trust jis:a=1 --trust jis:b=1 --trust jis:c=1".split(' '))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let mut unread = child.stdout.take().expect("a pipe");
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        unread.read_exact(&mut byte).expect("the first line");
+        line.extend(byte);
+    }
+    let first: Value = serde_json::from_slice(&line).expect("JSON");
+    let at = first["address"].as_str().expect("an address");
+    let asked = |own: &str| {
+        let ask = format!("send jis:home:sensor {at} read --my-did {own} --count 1000 --json --timeout 2");
+        let ran = iot::run(&home, &ask);
+        let summary: Value = serde_json::from_str(ran.out.lines().last().expect("a line")).expect("JSON");
+        summary["answered"].as_u64().expect("a number")
+    };
+    let answered: u64 = std::thread::scope(|scope| {
+        let askers = ["jis:a", "jis:b", "jis:c"].map(|own| {
+            let asked = &asked;
+            scope.spawn(move || asked(own))
+        });
+        askers.map(|asker| asker.join().expect("ended")).iter().sum()
+    });
+    let signalled = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::TERM).expect("signalled");
+    let ended = loop {
+        match child.try_wait().expect("looked") {
+            Some(status) => break Some(status.code()),
+            None if signalled.elapsed() > iot::DEADLINE / 3 => break None,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if ended.is_none() {
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+    assert_eq!((answered, ended), (3000, Some(Some(0))));
 }

@@ -16,7 +16,7 @@ use tibet_core::json::Object;
 use tibet_iot::{IntentAnswer, IotNode, MAIN_PORT, NodeState, StartError, TransportConfig};
 use tibet_ping::{Glob, MAX_NONCES_PER_SENDER, NodeConfig, ReplayConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::node_args::{DiscoveryArgs, NodeArgs, Setup};
 use super::stream::{Closed, Stream, note};
@@ -126,6 +126,9 @@ fn plan(args: &ListenArgs) -> Result<Plan, CliError> {
 /// How long a node stays after the last ping it was to take. Askers show where they are after a third of that.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long the last lines may take to be read. Whoever reads none does not keep the program from ending.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What ends it.
 struct Signals {
     interrupt: Signal,
@@ -150,7 +153,7 @@ impl Signals {
 }
 
 async fn listen(context: &Context, args: &ListenArgs, plan: Plan) -> Result<(), Closed> {
-    let stream = Stream::new("tibet.iot.listen", context.as_json);
+    let (stream, mut printer) = Stream::on_a_thread("tibet.iot.listen", context.as_json);
     let own = context.own_for_long(args.did.as_deref())?;
     if let Some(state) = &own.state {
         warn_of_restart(context, state)?;
@@ -206,6 +209,7 @@ async fn listen(context: &Context, args: &ListenArgs, plan: Plan) -> Result<(), 
             },
             order = console.next() => obey(&node, &report, order)?,
             () = signals.any() => break,
+            printed = printer.end() => return printed,
             failed = node.failed() => {
                 failed.map_err(CliError::from)?;
                 break;
@@ -213,7 +217,14 @@ async fn listen(context: &Context, args: &ListenArgs, plan: Plan) -> Result<(), 
         }
     }
     let stopped = node.stop().await;
+    let patience = Instant::now() + PATIENCE;
+    // If there is no room until then, the summary is lost like other lines.
+    let _ = timeout_at(patience, report.room()).await;
     report.sum_up(&node.stats().0, events.missed())?;
+    drop(report);
+    if let Ok(printed) = timeout_at(patience, printer.end()).await {
+        printed?;
+    }
     Ok(stopped.map_err(CliError::from)?)
 }
 

@@ -36,6 +36,11 @@ impl Report {
         self.pings
     }
 
+    /// Waits until another line fits.
+    pub(super) async fn room(&self) {
+        self.stream.room().await;
+    }
+
     pub(super) fn note(&self, text: impl Display) {
         note(self.stream.is_json(), text);
     }
@@ -198,8 +203,11 @@ impl Report {
         let reasons: Vec<String> =
             stats.dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let lost = self.stream.lost();
+        let unread =
+            if lost > 0 { format!(", {lost} lines lost because nobody read") } else { String::new() };
         let text = format!(
-            "{} datagrams received, {} pings, {} answered, {dropped} dropped{reasons}",
+            "{} datagrams received, {} pings, {} answered, {dropped} dropped{reasons}{unread}",
             stats.received, self.pings, self.answered
         );
         let data = json!({
@@ -210,6 +218,7 @@ impl Report {
             "dropped": stats.dropped,
             "pending": stats.pending,
             "events_missed": missed,
+            "lines_lost": lost,
         });
         self.either("summary", data, text)
     }
