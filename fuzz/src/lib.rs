@@ -4,7 +4,7 @@
 //! and replays the corpora in every ordinary test run. A check panics when a property fails. It takes any bytes, reads no clock and draws no
 //! randomness, so an input that failed once fails always.
 //!
-//! A new target, such as the whole node (F12), is a module here, a line in [`TARGETS`], a `[[bin]]` in `Cargo.toml` with its file in
+//! A new target is a module here, a line in [`TARGETS`], a `[[bin]]` in `Cargo.toml` with its file in
 //! `targets/`, and seeds in `src/bin/seeds/`.
 
 pub mod bodies;
@@ -16,6 +16,7 @@ pub mod honest;
 pub mod json;
 pub mod msgpack;
 pub mod name;
+pub mod node;
 pub mod replay;
 pub mod script;
 
@@ -49,4 +50,5 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("f06_endpoint", endpoint::check),
     ("f09_challenge", challenge::check),
     ("f10_replay", replay::check),
+    ("f12_node", node::check),
 ];

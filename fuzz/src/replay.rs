@@ -297,7 +297,7 @@ impl World {
 }
 
 /// A time somebody may set a clock to: near noon, at the ends, anywhere.
-fn any_wall(script: &mut Script<'_>) -> Option<UnixTime> {
+pub(super) fn any_wall(script: &mut Script<'_>) -> Option<UnixTime> {
     // The last second of the year 9999.
     let last = UnixTime::from_secs(253_402_300_799);
     Some(match script.byte()? % 8 {

@@ -34,6 +34,13 @@ impl<'a> Script<'a> {
         self.take().map(|bytes| i16::from_be_bytes(bytes).into())
     }
 
+    /// The next `length` bytes, or as many as are left.
+    pub fn up_to(&mut self, length: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+
     /// Everything that is left.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {

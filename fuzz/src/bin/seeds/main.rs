@@ -9,6 +9,7 @@ mod bodies;
 mod challenges;
 mod frames;
 mod names;
+mod nodes;
 mod stories;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ fn main() {
     addresses::write();
     challenges::write();
     stories::write();
+    nodes::write();
 }
 
 /// Writes a seed and sees whether the check holds, and the name's promise with it.
