@@ -30,7 +30,7 @@ use measure::Row;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Python of a virtual environment that has tibet-core and tibet-overlay, to measure them too
+    /// Python of a virtual environment that has tibet-core, tibet-overlay and tibet-ping, to measure them too
     #[arg(long, value_name = "PYTHON")]
     python: Option<PathBuf>,
     /// Few rounds over small sets: shows that everything runs, not how fast
@@ -123,8 +123,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         }
     }
     let peers = match &options.python {
-        Some(python) => peers::measure(python, options.quick)?,
-        None => peers::Figures::default(),
+        Some(python) if rows.iter().any(|row| row.peer.is_some()) => peers::measure(python, options.quick)?,
+        _ => peers::Figures::default(),
     };
     report::print(&rows, &peers, options.markdown);
     if options.only.is_none_or(|only| only == Group::Wire) {
