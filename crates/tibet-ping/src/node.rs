@@ -75,6 +75,8 @@ use rounds::Rounds;
 
 /// Datagrams and events that wait for the owner; it fetches them after every call, so this is never reached but by an owner who does not.
 const MAX_QUEUED: usize = 32_768;
+/// Bodies read from addresses that nothing believable came from of late: some 5 µs each, so a quarter of a core.
+const UNKNOWN_BODIES: Rate = Rate { burst: 10_000, per_second: 50_000 };
 /// Own addresses a node can be told.
 const MAX_OWN_ADDRESSES: usize = 256;
 
@@ -107,6 +109,8 @@ pub struct PingNode {
     drops: Drops,
     received: u64,
     sent: u64,
+    /// Limits the bodies that are read from addresses nothing believable came from of late.
+    unknown: Bucket,
     /// Limits signature checks of first contacts.
     strangers: Bucket,
     /// Limits signature checks of known names that speak from elsewhere than they are known to be.
@@ -186,6 +190,7 @@ impl PingNode {
             drops: Drops::default(),
             received: 0,
             sent: 0,
+            unknown: Bucket::FULL,
             strangers: Bucket::FULL,
             elsewhere: Bucket::FULL,
             forged: Buckets::new(inbound::FORGED, MAX_PEERS),
@@ -214,6 +219,10 @@ impl PingNode {
             // Version 2 has no kinds yet.
             return Err(Reject::BadVersion.into());
         };
+        // Whoever was believed of late comes first: the bodies of others are read as long as there is time for it (SECURITY R18).
+        if !self.paths.is_known(from, now.mono) && !self.unknown.take(UNKNOWN_BODIES, now.mono) {
+            return Err(Dropped::Budget);
+        }
         match kind {
             Kind::Packet => {
                 let packet = Packet::decode(encoding, body)?;

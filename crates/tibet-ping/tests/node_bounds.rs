@@ -227,3 +227,22 @@ fn without_randomness_nothing_is_sent_and_nothing_breaks() {
     let reasons: BTreeSet<_> = node.stats().dropped.into_keys().collect();
     assert!(reasons.len() <= 2, "{reasons:?}");
 }
+
+/// SECURITY R18: a flood from nowhere keeps nobody waiting who was believed before, nor who was asked.
+#[test]
+fn whoever_was_believed_of_late_is_served_through_a_flood() {
+    let mut net = Net::of(11, &["jis:home:sensor", "jis:home:hub"], &quiet());
+    net.trust_all(0.9);
+    net.ask(0, 1);
+    net.seconds(1.0);
+    let body = [b"TP\x01\x00\x00\x00\x00\x02".as_slice(), b"{}"].concat();
+    for n in [0, 1] {
+        net.with(n, |node, now| (0..50_000).for_each(|_| node.handle_datagram(elsewhere(9), &body, now)));
+        assert_eq!(net.dropped(n, "signature_budget"), 40_000, "most were not even read");
+        assert_eq!(net.dropped(n, "missing_field"), 10_000);
+    }
+    net.ask(0, 1);
+    net.run(std::time::Duration::ZERO);
+    net.seconds(0.1);
+    assert_eq!(net.answers(0).len(), 2, "{:?}", net.node(1).stats().dropped);
+}

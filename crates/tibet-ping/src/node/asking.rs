@@ -160,6 +160,7 @@ impl PingNode {
         let NodeIdentity { key, generation, .. } = &self.identity;
         request.hash = sign_ping(&mut request.packet, key, *generation, target_key, expires_at)?;
         let bytes = request.packet.encode(request.encoding)?;
+        to.iter().for_each(|address| self.paths.expect(*address, now.mono));
         request.to = to.to_vec();
         request.sent_at = now.mono;
         request.deadline = now.mono.saturating_add(timeout);

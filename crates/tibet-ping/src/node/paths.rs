@@ -63,6 +63,16 @@ impl Paths {
         self.paths.get(&address).filter(heard).is_some_and(|path| path.proven)
     }
 
+    /// An answer is awaited from `from`. That alone lets nothing be sent there.
+    pub(super) fn expect(&mut self, from: SocketAddr, now: Duration) {
+        let _ = self.entry(from, now);
+    }
+
+    /// Whether anything that was believed came from `from` of late, or is awaited.
+    pub(super) fn is_known(&self, from: SocketAddr, now: Duration) -> bool {
+        self.paths.get(&from).is_some_and(|path| now.saturating_sub(path.last_heard) < IDLE)
+    }
+
     /// Whether this many bytes may go to `to`. If so they count as sent.
     pub(super) fn spend(&mut self, to: SocketAddr, bytes: usize, now: Duration) -> bool {
         let heard = |path: &&mut Path| now.saturating_sub(path.last_heard) < IDLE;
