@@ -61,7 +61,7 @@ fn listen_send_and_discover_in_two_terminals() {
     let laptop =
         iot::run(&home, &format!("send jis:home:sensor {at} temperature.read --my-did jis:home:laptop"));
     assert_eq!(laptop.code, Some(0), "{laptop:?}");
-    let found = iot::json(&home, &format!("discover --timeout 3 --my-did jis:home:laptop {lo}"), 0);
+    let found = iot::json(&home, &format!("discover --timeout 3 --did jis:home:laptop {lo}"), 0);
     let [found] = &found[..] else { panic!("one object: {found:?}") };
     assert_eq!((&found["schema"], &found["total"]), (&"tibet.iot.discover".into(), &1.into()));
     let device = &found["devices"][0];

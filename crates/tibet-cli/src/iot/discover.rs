@@ -20,7 +20,7 @@ use crate::output::{Exit, Outcome, plain};
 pub(super) struct DiscoverArgs {
     /// Who searches; made if it is not there [default: the only identity there is, or the first that is free, or one for
     /// this search alone]
-    #[arg(long, value_name = "NAME", env = "TIBET_IDENTITY")]
+    #[arg(long, visible_alias = "did", value_name = "NAME", env = "TIBET_IDENTITY")]
     my_did: Option<String>,
 
     /// How long answers are waited for, in seconds
