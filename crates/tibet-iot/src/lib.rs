@@ -24,8 +24,8 @@ pub use multicast::{
 };
 mod node;
 pub use node::{
-    Audit, AuditStore, Events, IntentAnswer, IntentRequest, IotNode, MAIN_PORT, NodeError, Outcome, Question,
-    StartError, TransportConfig,
+    Audit, AuditStore, Events, Frames, IntentAnswer, IntentRequest, IotNode, MAIN_PORT, NodeError, Outbox,
+    Outcome, Question, StartError, TransportConfig,
 };
 mod state;
 pub use state::{KnownKey, NodeState, StateError};

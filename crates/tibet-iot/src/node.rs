@@ -6,31 +6,37 @@ mod clock;
 use clock::Clock;
 mod driver;
 use driver::Driver;
+mod error;
+pub use error::{NodeError, StartError};
+mod frames;
+pub use frames::{Frames, Outbox};
+mod intent;
+pub use intent::{IntentAnswer, IntentRequest};
 mod keeper;
 use keeper::Keeper;
+mod question;
+pub use question::{Events, Outcome, Question};
+mod shared;
+use shared::{Shared, Waiting};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jis::{Name, UnixTime};
-use tibet_core::StoreError;
-use tibet_core::json::Object;
 use tibet_ping::{
-    Answered, Ask, AskError, Binding, Discovered, Event, Glob, Ignored, KeySource, NodeConfig, NodeIdentity,
-    NodeStats, OperatorError, Packet, Peer, PingNode, PingSeen, RequestId, RestartBound, Rule, Trust,
-    VouchId,
+    Answered, Ask, AskError, Binding, Discovered, Event, Glob, KeySource, NodeConfig, NodeIdentity,
+    NodeStats, OperatorError, Packet, Peer, PingNode, RestartBound, Rule, Trust, VouchId,
 };
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::multicast::{Discovery, DiscoveryConfig};
-use crate::state::{NodeState, StateError};
-use crate::system::{NoRandomness, random};
+use crate::state::NodeState;
+use crate::system::random;
 use crate::udp::{SendReport, UdpPort, UdpStats};
 
 /// The UDP port of the TP protocol.
@@ -61,92 +67,6 @@ impl Default for TransportConfig {
     }
 }
 
-/// What a handler is asked: a ping that was let in.
-#[derive(Debug, Clone)]
-pub struct IntentRequest {
-    /// The ping, with who sent it and how far that is proven and trusted.
-    pub ping: PingSeen,
-}
-
-impl IntentRequest {
-    /// The packet.
-    #[must_use]
-    pub fn packet(&self) -> &Packet {
-        &self.ping.packet
-    }
-}
-
-/// What a handler answers.
-#[derive(Debug, Clone, Default)]
-pub struct IntentAnswer {
-    /// What comes with the answer.
-    pub payload: Object,
-    /// What is offered; `None` for what the node offers anyway.
-    pub capabilities: Option<Vec<String>>,
-}
-
-impl From<Object> for IntentAnswer {
-    fn from(payload: Object) -> Self {
-        Self { payload, capabilities: None }
-    }
-}
-
-type Handler = Arc<dyn Fn(IntentRequest) -> Pin<Box<dyn Future<Output = IntentAnswer> + Send>> + Send + Sync>;
-
-/// What came of a question.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// It was answered.
-    Answer(Box<Answered>),
-    /// It was not, within its time; or the node was stopped.
-    NoAnswer(Ignored),
-}
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// It runs.
-    #[error("the node runs already")]
-    Running,
-    /// Its port cannot be had.
-    #[error("{0}")]
-    Bind(std::io::Error),
-    /// Announcements can neither be sent nor heard.
-    #[error("{0}")]
-    Discovery(std::io::Error),
-    /// What it keeps on disk cannot be read or written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// What must be on disk before it starts is not.
-    #[error(transparent)]
-    Keep(NodeError),
-    /// It failed before in a way that cost it its files; make it anew.
-    #[error("the node has failed before; make it anew")]
-    Lost,
-    /// The system gives no random bytes.
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
-}
-
-/// Why a node stopped by itself. It does not go on without what it is to keep (SECURITY R30).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeError {
-    /// The socket is of no use any more.
-    #[error("the socket failed: {0}")]
-    Socket(std::io::Error),
-    /// A token could not be kept.
-    #[error("the audit log cannot be written: {0}")]
-    Audit(#[from] StoreError),
-    /// What it keeps on disk cannot be written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// A part of it panicked.
-    #[error("the node failed: {0}")]
-    Failed(String),
-}
-
 /// A node of the TP protocol on a UDP socket.
 ///
 /// Its protocol is a [`PingNode`]; a task of its own passes datagrams, time and events between that, the socket, the discovery groups and the
@@ -163,45 +83,6 @@ struct Running {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<(Option<Keeper>, Result<(), NodeError>)>,
     address: SocketAddr,
-}
-
-type Waiting = BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>;
-
-/// What the task and the methods share. The locks are held for no longer than a call into the protocol takes, and never across an `await`.
-struct Shared {
-    clock: Clock,
-    node: Mutex<PingNode>,
-    /// Whoever waits for what becomes of a request; `None` while the node is not on the network.
-    waiting: Mutex<Option<Waiting>>,
-    handlers: Mutex<Vec<(Glob, Handler)>>,
-    events: broadcast::Sender<Arc<Event>>,
-    /// There is something to send or to tell.
-    work: Notify,
-    udp: Mutex<UdpStats>,
-    /// What became of the datagrams that were sent.
-    sent: Mutex<SendReport>,
-}
-
-impl Shared {
-    fn node(&self) -> MutexGuard<'_, PingNode> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whoever waits for an answer is told that there will be none, and nobody else begins to wait.
-    fn give_up_waiting(&self) {
-        let waiting = self.waiting().take();
-        for id in waiting.into_iter().flat_map(BTreeMap::into_keys) {
-            self.node().cancel(id);
-        }
-    }
-
-    fn handlers(&self) -> MutexGuard<'_, Vec<(Glob, Handler)>> {
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl IotNode {
@@ -240,9 +121,22 @@ impl IotNode {
             work: Notify::new(),
             udp: Mutex::default(),
             sent: Mutex::default(),
+            frames: Mutex::default(),
+            outbox: Mutex::default(),
         };
         let keeper = Mutex::new(Some(Keeper::new(state, audit)));
         Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
+    }
+
+    /// Has `frames` take the frames of version 2, from the next start on. Without it they are dropped.
+    pub fn set_frames(&mut self, frames: Box<dyn Frames>) {
+        *self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
+    }
+
+    /// Sends datagrams through this node's socket.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox { shared: Arc::clone(&self.shared) }
     }
 
     /// Goes on the network, and returns the address of its socket.
@@ -519,61 +413,6 @@ impl fmt::Debug for IotNode {
             .field("name", &self.name())
             .field("address", &address)
             .finish_non_exhaustive()
-    }
-}
-
-/// A question that was asked. Dropping it ends the waiting.
-pub struct Question {
-    id: RequestId,
-    outcomes: mpsc::UnboundedReceiver<Outcome>,
-    shared: Arc<Shared>,
-}
-
-impl Question {
-    /// The next answer; after the last one, or when there is none in time, or when the node is stopped, [`Outcome::NoAnswer`].
-    pub async fn next(&mut self) -> Outcome {
-        self.outcomes.recv().await.unwrap_or(Outcome::NoAnswer(Ignored::default()))
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        let waited = self.shared.waiting().as_mut().is_some_and(|waiting| waiting.remove(&self.id).is_some());
-        if waited {
-            self.shared.node().cancel(self.id);
-        }
-    }
-}
-
-impl fmt::Debug for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// What happens at a node, as it happens.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<Arc<Event>>,
-    missed: u64,
-}
-
-impl Events {
-    /// The next event; `None` when the node is gone.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// How many were lost because they were not fetched in time.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.missed
     }
 }
 

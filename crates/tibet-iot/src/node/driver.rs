@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tibet_ping::{Destination, Event, QUESTION_LIFETIME, QuestionId, RequestId, Transmit};
+use tibet_ping::{Destination, Event, Frame, QUESTION_LIFETIME, QuestionId, RequestId, Transmit};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keeper::Keeper;
-use super::{IntentAnswer, IntentRequest, NodeError, Outcome, Shared};
+use super::shared::Shared;
+use super::{Frames, IntentAnswer, IntentRequest, NodeError, Outcome};
 use crate::interfaces::Interfaces;
 use crate::multicast::Discovery;
 use crate::udp::{Outgoing, ReceiveBuffers, UdpPort};
@@ -35,6 +36,8 @@ pub(super) struct Driver {
     /// The application's handlers at work. They end with the task.
     handlers: JoinSet<()>,
     interfaces_due: Instant,
+    /// Takes the frames of version 2.
+    frames: Option<Box<dyn Frames>>,
     /// Kept to be filled again.
     outgoing: Vec<Outgoing>,
 }
@@ -55,6 +58,7 @@ impl Driver {
         discovery: Option<Discovery>,
         keeper: Keeper,
     ) -> Self {
+        let frames = shared.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
         Self {
             shared,
             port,
@@ -62,6 +66,7 @@ impl Driver {
             keeper: Some(keeper),
             handlers: JoinSet::new(),
             interfaces_due: Instant::now(),
+            frames,
             outgoing: Vec::new(),
         }
     }
@@ -93,6 +98,7 @@ impl Driver {
             self.take_time();
         };
         self.shared.give_up_waiting();
+        *self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner) = self.frames.take();
         (self.keeper, result)
     }
 
@@ -126,7 +132,12 @@ impl Driver {
         let mut node = self.shared.node();
         for batch in 1.. {
             for (from, datagram) in buffers.datagrams() {
-                node.handle_datagram(from, datagram, now);
+                match (&mut self.frames, Frame::read(datagram)) {
+                    (Some(frames), Ok(Frame::Version2 { kind, body })) => {
+                        frames.handle(from, kind, body, &mut self.outgoing);
+                    }
+                    _ => node.handle_datagram(from, datagram, now),
+                }
             }
             if batch == BATCHES || count < MANY {
                 break;
@@ -195,7 +206,8 @@ impl Driver {
                 let transmits: Vec<Transmit> = std::iter::from_fn(|| node.poll_transmit()).collect();
                 (events, transmits, bound)
             };
-            if events.is_empty() && transmits.is_empty() && bound.is_none() {
+            self.outgoing.append(&mut self.shared.outbox());
+            if events.is_empty() && transmits.is_empty() && bound.is_none() && self.outgoing.is_empty() {
                 return Ok(());
             }
             let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
@@ -259,7 +271,13 @@ impl Driver {
         let mut outgoing = std::mem::take(&mut self.outgoing);
         for Transmit { to, bytes } in transmits {
             match (to, &mut self.discovery) {
-                (Destination::Address(to), _) => outgoing.push(Outgoing { to, bytes }),
+                (Destination::Address(to), _) => {
+                    let bytes = match &mut self.frames {
+                        Some(frames) => frames.wrap(to, bytes),
+                        None => bytes,
+                    };
+                    outgoing.push(Outgoing { to, bytes });
+                }
                 (Destination::Multicast, Some(discovery)) => {
                     let _ = discovery.refresh();
                     discovery.send(&self.port, &bytes).await;

@@ -1,0 +1,53 @@
+//! Frames of version 2 on a node's socket, and datagrams that come from elsewhere than the protocol.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::shared::Shared;
+use crate::udp::Outgoing;
+
+/// Datagrams that wait to be sent through an [`Outbox`]; the task fetches them at once, so this is reached only when the socket is full.
+const MAX_WAITING: usize = 32_768;
+
+/// What a node does with frames of version 2. Called in the node's task, one batch after the other: what takes long belongs elsewhere.
+pub trait Frames: Send {
+    /// Takes a frame. What is to be sent in answer is added to `out`.
+    fn handle(&mut self, from: SocketAddr, kind: u8, body: &[u8], out: &mut Vec<Outgoing>);
+
+    /// What is sent in place of a datagram of version 1. A node that speaks version 2 with whoever is at `to` wraps it; the default sends it as it is.
+    fn wrap(&mut self, to: SocketAddr, datagram: Vec<u8>) -> Vec<u8> {
+        let _ = to;
+        datagram
+    }
+}
+
+/// Sends datagrams through a node's socket, from anywhere in the program.
+#[derive(Clone)]
+pub struct Outbox {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Outbox {
+    /// Sends datagrams as soon as the node's task comes to it. Those beyond 32 768 that wait are dropped; how many.
+    pub fn send(&self, datagrams: impl IntoIterator<Item = Outgoing>) -> usize {
+        let mut waiting = self.shared.outbox();
+        let mut dropped = 0;
+        for datagram in datagrams {
+            if waiting.len() < MAX_WAITING {
+                waiting.push(datagram);
+            } else {
+                dropped += 1;
+            }
+        }
+        drop(waiting);
+        self.shared.work.notify_one();
+        dropped
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
