@@ -18,7 +18,7 @@ use jis::{
     RecordVersion, Signed, UnixTime,
 };
 
-use crate::trust::History;
+use crate::trust::{History, Standing};
 
 /// Layout version, the first byte.
 const LAYOUT: u8 = 1;
@@ -116,6 +116,8 @@ pub struct Route {
     record: Range<usize>,
     events: Range<usize>,
     key: [u8; 32],
+    next: [u8; 32],
+    last_event: [u8; 32],
     /// Fingerprint of the identity.
     pub fingerprint: Fingerprint,
     /// Generation and sequence number of the record.
@@ -134,19 +136,25 @@ pub struct Route {
     pub explicit_trust: Option<f64>,
     /// Whether contradicting signed objects were seen.
     pub disputed: bool,
-    /// Vouches ever taken for the identity.
-    pub(crate) vouches: u32,
-    /// The store's number for this identity.
-    pub(crate) id: u64,
+    /// Vouches ever taken for the identity; with none, [`Route::own_standing`] is its standing.
+    pub vouches: u32,
+    /// The store's number for this identity, from 1 in the order of registration.
+    pub id: u64,
 }
 
 impl Route {
-    pub(crate) fn decode(id: u64, bytes: Arc<[u8]>) -> Result<Self, Damaged> {
+    /// Reads the fixed part of an entry and where the others lie. `id` is the store's number for the identity.
+    ///
+    /// # Errors
+    /// [`Damaged`] for bytes that are no entry.
+    pub fn decode(id: u64, bytes: Arc<[u8]>) -> Result<Self, Damaged> {
         let fixed = Fixed::read(&bytes)?;
         Ok(Self {
             record: fixed.record,
             events: fixed.events,
             key: fixed.key,
+            next: fixed.next,
+            last_event: fixed.last_event,
             fingerprint: fixed.fingerprint,
             version: RecordVersion { generation: fixed.generation, seq: fixed.seq },
             status: fixed.status,
@@ -174,14 +182,52 @@ impl Route {
         &self.key
     }
 
+    /// The key bound to the name.
+    ///
+    /// # Errors
+    /// [`Damaged`] when the store no longer holds what was put in.
+    pub fn key(&self) -> Result<PublicKey, Damaged> {
+        PublicKey::from_bytes(&self.key).map_err(|_| Damaged)
+    }
+
+    /// The identity as it is now, without replaying its history. `name` is the name the entry was found by.
+    ///
+    /// # Errors
+    /// [`Damaged`] when the store no longer holds what was put in.
+    pub fn identity(&self, name: &Name) -> Result<Identity, Damaged> {
+        Ok(Identity {
+            name: name.clone(),
+            fingerprint: self.fingerprint,
+            generation: self.version.generation,
+            key: self.key()?,
+            next: NextKeyCommitment::from_bytes(self.next),
+            last_event: self.last_event,
+            status: self.status,
+        })
+    }
+
+    /// How far to trust the identity by what was set and earned, without what others lend to it: its standing when
+    /// [`Route::vouches`] is 0, and at most too low otherwise.
+    #[must_use]
+    pub fn own_standing(&self, now: UnixTime) -> Standing {
+        self.standing(None, now)
+    }
+
+    /// Likewise, with the most that anybody lends.
+    pub(crate) fn standing(&self, vouched: Option<f64>, now: UnixTime) -> Standing {
+        if self.status != IdentityStatus::Active {
+            return Standing::REVOKED;
+        }
+        Standing::of(self.explicit_trust, vouched, self.history.score(now), self.disputed)
+    }
+
     /// The record, decoded and verified under the bound key.
     ///
     /// # Errors
     /// [`Damaged`] when the store no longer holds what was put in.
     pub fn record(&self) -> Result<Signed<Record>, Damaged> {
         let record = Signed::<Record>::decode(self.record_bytes())?;
-        let key = PublicKey::from_bytes(&self.key).map_err(|_| Damaged)?;
-        record.verify(&key).map_err(|_| Damaged)?;
+        record.verify(&self.key()?).map_err(|_| Damaged)?;
         Ok(record)
     }
 
@@ -190,12 +236,14 @@ impl Route {
     /// # Errors
     /// [`Damaged`] when the store no longer holds what was put in.
     pub fn events(&self) -> Result<Vec<KeyEvent>, Damaged> {
+        self.event_bytes().map(|event| Ok(KeyEvent::decode(event)?)).collect()
+    }
+
+    /// The identity's key events as they were signed, inception first, none of them parsed.
+    pub fn event_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        // That the blocks fill their range was checked when the entry was read.
         let mut reader = Reader(&self.bytes[self.events.clone()]);
-        let mut events = Vec::new();
-        while !reader.0.is_empty() {
-            events.push(KeyEvent::decode(reader.block()?)?);
-        }
-        Ok(events)
+        std::iter::from_fn(move || reader.block().ok())
     }
 }
 
@@ -262,6 +310,10 @@ impl<'a> Fixed<'a> {
             Ok(end - length..end)
         };
         let (record, events) = (block()?, block()?);
+        let mut history = Reader(&bytes[events.clone()]);
+        while !history.0.is_empty() {
+            history.block()?;
+        }
         if !reader.0.is_empty() || disputed > 1 || behind_nat > 1 {
             return Err(Damaged);
         }

@@ -9,6 +9,7 @@
 //! | move, change capabilities | [`Registry::update`] | newer record by the bound key |
 //! | change or end a key | [`Registry::rotate`], [`Registry::revoke`] | key events |
 //! | prove who you are | [`Registry::challenge`], [`Registry::accept_proof`] | proof of possession |
+//! | keep a copy in memory | [`Registry::for_each`], [`Registry::changes_since`] | – |
 //! | look up | [`Registry::resolve`], [`Registry::find`] | – |
 //! | say how far to trust | [`Registry::set_trust`], [`Registry::vouch`], … | operator, or a voucher's signature |
 //! | check it all | [`Registry::audit`] | log, key events, records against each other |
@@ -27,8 +28,8 @@ mod registration;
 pub use registration::{CheckedRegistration, MAX_EVENTS, Permission, Registration};
 mod registry;
 pub use registry::{
-    Audit, AuditProblem, MAX_PAGE, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN, Opening, Page,
-    Registered, Registry, Resolution, Source, Verification,
+    Audit, AuditProblem, Changes, MAX_CHANGES, MAX_PAGE, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN,
+    MAX_VOUCHES_TAKEN, Opening, Page, Registered, Registry, Resolution, Source, Verification,
 };
 mod store;
 pub use store::{
@@ -41,3 +42,5 @@ mod trust;
 pub use trust::{
     COUNTING_INTERVAL, Fira, GROEN_FROM, History, MOST_WITHOUT_PROOF, ROOD_BELOW, Standing, TrustSource, Zone,
 };
+mod update;
+pub use update::CheckedUpdate;

@@ -5,6 +5,8 @@
 
 mod audit;
 pub use audit::{Audit, AuditProblem};
+mod changes;
+pub use changes::{Changes, MAX_CHANGES};
 mod events;
 pub use events::MAX_SEQUENCE_JUMP;
 mod names;
@@ -24,7 +26,7 @@ use jis::{Fingerprint, Name, PublicKey, RecordVersion, SecretKey, UnixTime};
 use tibet_core::{Head, Micros, Minter, Query, Token};
 
 use crate::challenges::Challenges;
-use crate::entry::{Entry, Route};
+use crate::entry::Entry;
 use crate::policy::Policy;
 use crate::quota::FirstComeQuota;
 use crate::refusal::Refusal;
@@ -293,11 +295,6 @@ impl<S: Store> Registry<S> {
 
     fn check_clock(&self, now: UnixTime) -> Result<(), Refusal> {
         if now < EARLIEST { Err(Refusal::ClockUnset(now)) } else { Ok(()) }
-    }
-
-    fn route(&self, name: &Name) -> Result<Option<Route>, StoreError> {
-        let Some(StoredEntry { id, bytes }) = self.store.entry(name)? else { return Ok(None) };
-        Ok(Some(Route::decode(id, bytes)?))
     }
 
     fn entry(&self, name: &Name) -> Result<Option<(u64, Entry)>, StoreError> {

@@ -3,6 +3,7 @@
 //! A store holds bytes and indexes and decides nothing but uniqueness: which of two claims of a name came first, whether a token was
 //! spent (SECURITY R34, R36). Everything else is the registry's rules.
 
+mod boxed;
 mod memory;
 pub use memory::{MAX_IDENTITIES, MAX_TOKENS, MemoryStore};
 mod sqlite;
@@ -171,6 +172,13 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Unreadable`] with the index of a token that cannot be read.
     fn for_each_token(&self, from: u64, visit: &mut dyn FnMut(u64, Token)) -> Result<(), StoreError>;
+
+    /// Visits at most `limit` tokens of the audit log from an index on.
+    ///
+    /// # Errors
+    /// As [`Store::for_each_token`].
+    fn tokens_from(&self, from: u64, limit: u64, visit: &mut dyn FnMut(u64, Token))
+    -> Result<(), StoreError>;
 
     /// Compares all indexes with what they index, as far as the store has such.
     ///

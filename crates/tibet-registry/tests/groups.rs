@@ -153,6 +153,14 @@ impl<S: Store> Store for Failing<S> {
         }
         out
     }
+    fn tokens_from(
+        &self,
+        from: u64,
+        limit: u64,
+        visit: &mut dyn FnMut(u64, Token),
+    ) -> Result<(), StoreError> {
+        self.inner.tokens_from(from, limit, visit)
+    }
     fn unchanging(&self, read: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.unchanging(read)
     }

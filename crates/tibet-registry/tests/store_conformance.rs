@@ -136,6 +136,13 @@ fn conforms<S: Store>(store: &mut S) {
     let mut seen = Vec::new();
     store.for_each_token(2, &mut |index, token| seen.push((index, token.token_id))).expect("read");
     assert_eq!(seen, (2..5).map(|i| (i as u64, made[i].token_id.clone())).collect::<Vec<_>>());
+    let mut seen = Vec::new();
+    store.tokens_from(1, 2, &mut |index, token| seen.push((index, token.token_id))).expect("read");
+    assert_eq!(seen, (1..3).map(|i| (i as u64, made[i].token_id.clone())).collect::<Vec<_>>());
+    seen.clear();
+    store.tokens_from(4, 9, &mut |index, token| seen.push((index, token.token_id))).expect("read");
+    store.tokens_from(u64::MAX, 9, &mut |_, _| panic!("there is none")).expect("read");
+    assert_eq!(seen, [(4, made[4].token_id.clone())], "no more than there are");
     let query = Query { action: Some("odd".into()), limit: 2, ..Query::default() };
     assert_eq!(store.find_tokens(&query).expect("found"), [made[2].clone(), made[4].clone()]);
 
@@ -158,6 +165,16 @@ fn conforms<S: Store>(store: &mut S) {
 #[test]
 fn the_memory_store_conforms() {
     conforms(&mut MemoryStore::new());
+}
+
+/// Chosen while the program runs, and handed to another thread.
+#[test]
+fn a_boxed_store_conforms() {
+    let boxed: Box<dyn Store + Send> = Box::new(MemoryStore::new());
+    conforms(&mut std::thread::spawn(move || boxed).join().expect("sent"));
+    let boxed: Box<dyn Store + Send> = Box::new(MemoryStore::new());
+    let registry = tibet_registry::Registry::open(boxed, common::opening()).expect("opens");
+    common::assert_clean(&registry);
 }
 
 #[test]

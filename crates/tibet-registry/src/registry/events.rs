@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use jis::{
-    EventError, IdentityStatus, KeyEvent, Name, PublicKey, Record, Revocation, Signed, SignedRotation,
-    UnixTime,
+    EventError, Identity, IdentityStatus, KeyEvent, Name, PublicKey, Record, Revocation, Signed,
+    SignedRotation, UnixTime,
 };
 use tibet_core::object;
 
@@ -12,8 +12,9 @@ use super::names::describe;
 use super::{Registered, Registry};
 use crate::entry::Entry;
 use crate::refusal::Refusal;
-use crate::registration::{MAX_EVENTS, check_record};
+use crate::registration::MAX_EVENTS;
 use crate::store::{KeyUse, Store};
+use crate::update::CheckedUpdate;
 
 /// How far a record's sequence number may jump ahead of the one held (SECURITY R43).
 pub const MAX_SEQUENCE_JUMP: u64 = 1 << 20;
@@ -27,7 +28,22 @@ impl<S: Store> Registry<S> {
         self.check_clock(now)?;
         self.transact(|registry| {
             let (id, held) = registry.known_entry(&record.claims().name)?;
-            registry.take_record(id, held, record, now)
+            // An old record is sent again more often than one is forged, and comparing numbers costs nothing.
+            check_newer(&held, &record)?;
+            let checked = CheckedUpdate::check(record, &held.identity)?;
+            registry.take_record(id, held, checked, now)
+        })
+    }
+
+    /// Like [`Registry::update`], for a record whose signature was verified elsewhere.
+    ///
+    /// # Errors
+    /// As [`Registry::update`]; [`Refusal::WrongKey`] when the identity has changed its key since then.
+    pub fn update_checked(&mut self, update: CheckedUpdate, now: UnixTime) -> Result<Registered, Refusal> {
+        self.check_clock(now)?;
+        self.transact(|registry| {
+            let (id, held) = registry.known_entry(&update.record().claims().name)?;
+            registry.take_record(id, held, update, now)
         })
     }
 
@@ -46,15 +62,21 @@ impl<S: Store> Registry<S> {
             let name = rotation.rotation.claims().name.clone();
             let (id, mut held) = registry.known_entry(&name)?;
             let event = KeyEvent::Rotation(rotation);
+            let rotated = match held.identity.apply(&event, &[]) {
+                Ok(rotated) => rotated,
+                // A contradiction is kept as evidence there.
+                Err(error) => {
+                    return registry.apply_event(id, &mut held, &event, now).and(Err(error.into()));
+                }
+            };
             // The record is looked at before the rotation is written: the two belong together.
-            if let Ok(rotated) = held.identity.apply(&event, &[]) {
-                check_record(&record, &rotated)?;
-                record.claims().check_time(now)?;
-                registry.check_new_sequence(0, record.claims().version.seq)?;
-                registry.check_transport_key(record.claims())?;
-            }
+            let checked = CheckedUpdate::check(record, &rotated)?;
+            let claims = checked.record().claims();
+            claims.check_time(now)?;
+            registry.check_new_sequence(0, claims.version.seq)?;
+            registry.check_transport_key(claims)?;
             registry.apply_event(id, &mut held, &event, now)?;
-            registry.take_record(id, held, record, now)
+            registry.take_record(id, held, checked, now)
         })
     }
 
@@ -125,23 +147,18 @@ impl<S: Store> Registry<S> {
         Ok(())
     }
 
-    /// Takes `record` into `held` if it is newer, and stores the entry.
+    /// Takes a record into `held` if it is newer, and stores the entry.
     pub(super) fn take_record(
         &mut self,
         id: u64,
         mut held: Entry,
-        record: Signed<Record>,
+        update: CheckedUpdate,
         now: UnixTime,
     ) -> Result<Registered, Refusal> {
         let name = held.identity.name.clone();
-        if held.identity.status != IdentityStatus::Active {
-            return Err(Refusal::Revoked { name, status: held.identity.status });
-        }
+        check_newer(&held, update.record())?;
+        let record = update.for_holder(&held.identity)?;
         let (offered, current) = (record.claims().version, held.record.claims().version);
-        if offered < current {
-            return Err(Refusal::Stale { offered, held: current });
-        }
-        check_record(&record, &held.identity)?;
         if offered == current {
             if record.message() == held.record.message() {
                 return self.registered(id, &held, false, now);
@@ -243,7 +260,7 @@ impl<S: Store> Registry<S> {
     }
 
     /// The identities of the names above, nearest first.
-    fn ancestors(&self, name: &Name) -> Result<Vec<jis::Identity>, Refusal> {
+    fn ancestors(&self, name: &Name) -> Result<Vec<Identity>, Refusal> {
         let mut found = Vec::new();
         for above in std::iter::successors(name.parent(), Name::parent) {
             found.extend(self.entry(&above)?.map(|(_, entry)| entry.identity));
@@ -267,4 +284,14 @@ impl<S: Store> Registry<S> {
             changed,
         })
     }
+}
+
+/// The identity may speak, and the record is no older than the one held.
+fn check_newer(held: &Entry, record: &Signed<Record>) -> Result<(), Refusal> {
+    let Identity { name, status, .. } = &held.identity;
+    if *status != IdentityStatus::Active {
+        return Err(Refusal::Revoked { name: name.clone(), status: *status });
+    }
+    let (offered, held) = (record.claims().version, held.record.claims().version);
+    if offered < held { Err(Refusal::Stale { offered, held }) } else { Ok(()) }
 }

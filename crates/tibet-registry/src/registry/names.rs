@@ -14,6 +14,7 @@ use crate::registration::{CheckedRegistration, Permission, Registration, check_r
 use crate::store::{KeyUse, Store, StoreError};
 use crate::tally::Counted;
 use crate::trust::History;
+use crate::update::CheckedUpdate;
 
 /// How a claim was permitted, for the token.
 enum Basis {
@@ -174,7 +175,7 @@ impl<S: Store> Registry<S> {
         registration: CheckedRegistration,
         now: UnixTime,
     ) -> Result<Registered, Refusal> {
-        let CheckedRegistration { events, record, transport, .. } = registration;
+        let CheckedRegistration { identity, events, record, transport, .. } = registration;
         check_certificate_time(transport.as_ref(), now)?;
         let mut ahead = held.identity.clone();
         let mut missed = Vec::new();
@@ -212,7 +213,7 @@ impl<S: Store> Registry<S> {
         for event in missed {
             self.apply_event(id, &mut held, event, now)?;
         }
-        self.take_record(id, held, record, now)
+        self.take_record(id, held, CheckedUpdate::verified(record, identity), now)
     }
 }
 

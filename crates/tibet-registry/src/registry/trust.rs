@@ -194,11 +194,8 @@ impl<S: Store> Registry<S> {
     }
 
     pub(super) fn standing_of_route(&self, route: &Route, now: UnixTime) -> Result<Standing, StoreError> {
-        if route.status != IdentityStatus::Active {
-            return Ok(Standing::REVOKED);
-        }
         let vouched = if route.vouches == 0 { None } else { self.vouched(route.id, now)? };
-        Ok(Standing::of(route.explicit_trust, vouched, route.history.score(now), route.disputed))
+        Ok(route.standing(vouched, now))
     }
 
     /// The most anybody lends to this identity now. A voucher that was revoked or has changed its key lends nothing.
@@ -220,7 +217,7 @@ impl<S: Store> Registry<S> {
             return Ok(None);
         }
         // Depth 1: what others lend to the voucher is left out.
-        let own = Standing::of(voucher.explicit_trust, None, voucher.history.score(now), voucher.disputed);
+        let own = voucher.own_standing(now);
         debug_assert_ne!(own.source, TrustSource::Vouched);
         Ok(Some(own.score * vouch.factor_permille as f64 / 1000.0))
     }

@@ -220,6 +220,19 @@ impl Store for MemoryStore {
         Ok(self.tokens.for_each(from, visit)?)
     }
 
+    fn tokens_from(
+        &self,
+        from: u64,
+        limit: u64,
+        visit: &mut dyn FnMut(u64, Token),
+    ) -> Result<(), StoreError> {
+        for index in from..from.saturating_add(limit) {
+            let Some(token) = self.tokens.at(index)? else { break };
+            visit(index, token);
+        }
+        Ok(())
+    }
+
     fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
         Ok(self.settings.get(key).cloned())
     }

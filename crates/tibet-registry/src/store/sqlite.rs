@@ -531,6 +531,20 @@ impl Store for SqliteStore {
         Ok(tokens::for_each(&self.connection, from, visit)?)
     }
 
+    fn tokens_from(
+        &self,
+        from: u64,
+        limit: u64,
+        visit: &mut dyn FnMut(u64, Token),
+    ) -> Result<(), StoreError> {
+        // The index is the row's own number: each of these is one step down one tree.
+        for index in from..from.saturating_add(limit) {
+            let Some(token) = tokens::at(&self.connection, index)? else { break };
+            visit(index, token);
+        }
+        Ok(())
+    }
+
     /// Opening looks at the structure only, which is fast; this also finds an entry that its name no longer leads to.
     fn check_indexes(&self) -> Result<(), StoreError> {
         let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
