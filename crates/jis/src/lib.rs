@@ -10,6 +10,7 @@
 //! | follow a key's life | [`KeyEvent`] → [`Identity`] |
 //! | say where a device is | [`Record`] under [`Signed`] |
 //! | prove who is speaking | [`Challenge`] → [`Proof`] |
+//! | ask an overlay node | [`Query`] → [`Answer`] |
 //! | permit, vouch, certify | [`NameGrant`], [`EnrolmentToken`], [`Vouch`], [`TransportCertificate`] |
 //!
 //! Everything is signed over one construction, [`MessageWriter`], with a domain tag per kind of object, [`Tag`].
@@ -58,6 +59,8 @@ mod name;
 pub use name::{MAX_LABEL, MAX_LABELS, MAX_NAME, Name, NameError, NamePattern};
 mod permission;
 pub use permission::{EnrolmentToken, NameGrant};
+mod query;
+pub use query::{Answer, AnswerOutcome, Query};
 mod record;
 pub use record::{Record, RecordStatus, RecordTimeError, RecordVersion};
 mod signed;

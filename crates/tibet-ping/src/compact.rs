@@ -1,7 +1,7 @@
-//! The frames of version 2: what a device and an overlay node say to each other so often that it must be short.
+//! The frames of version 2: what devices and overlay nodes say to each other.
 //!
-//! Wire format: `docs/spec/overlay.md`. Nothing is signed here. A cookie or a token, computed by the node and checked with one keyed hash,
-//! shows that whoever sends it receives what is sent to that address; who it is, signatures inside [`Compact::Carried`] and in records say.
+//! Wire format: `docs/spec/overlay.md`. Nothing is signed here but what is inside. A cookie or a token, computed by the node and checked with one keyed hash,
+//! shows that whoever sends it receives what is sent to that address; who it is, signatures in [`Compact::Query`] and in records say.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,10 +21,11 @@ const KEEPALIVE: u8 = 1;
 const ALIVE: u8 = 2;
 const HELLO_KIND: u8 = 3;
 const WELCOME: u8 = 4;
-const CARRIED: u8 = 5;
+const QUERY: u8 = 5;
 const LOOKUP: u8 = 6;
 const FOUND: u8 = 7;
 const STALE: u8 = 8;
+const ANSWER: u8 = 9;
 
 /// No key events are asked for.
 const NO_EVENTS: u8 = 255;
@@ -47,14 +48,14 @@ pub enum Compact<'a> {
     Hello(ExchangeId),
     /// From a node: who it is, a cookie, and where the question came from.
     Welcome(Welcome),
-    /// To a node: a datagram of version 1 from an address that is proven.
-    Carried {
-        /// For [`Compact::Stale`].
+    /// A signed question, [`jis::Query`]: from anybody to a node, or from a node to a device.
+    Query(&'a [u8]),
+    /// A signed answer, [`jis::Answer`].
+    Answer {
+        /// From the question.
         id: ExchangeId,
-        /// From [`Welcome`].
-        cookie: Cookie,
-        /// The datagram, header and all.
-        datagram: &'a [u8],
+        /// M and signature.
+        answer: &'a [u8],
     },
     /// To a node: the record of a name, please.
     Lookup {
@@ -146,10 +147,10 @@ impl<'a> Compact<'a> {
                 padded.then_some(Self::Hello(*id)).ok_or(Reject::BadMember("padding"))?
             }
             WELCOME => Self::Welcome(Welcome::read(body)?),
-            CARRIED => {
-                let (id, rest) = take(body)?;
-                let (cookie, datagram) = take(rest)?;
-                Self::Carried { id: *id, cookie: *cookie, datagram }
+            QUERY => Self::Query(body),
+            ANSWER => {
+                let (id, answer) = take(body)?;
+                Self::Answer { id: *id, answer }
             }
             LOOKUP => {
                 let (id, rest) = take(body)?;
@@ -168,7 +169,7 @@ impl<'a> Compact<'a> {
         })
     }
 
-    /// Writes the whole datagram. A `Carried` or `Found` with more than a frame holds is cut off, which its reader notices; none is made here.
+    /// Writes the whole datagram. A body with more than a frame holds is cut off, which its reader notices; none is made here.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(HELLO);
@@ -181,11 +182,11 @@ impl<'a> Compact<'a> {
                 HELLO_KIND
             }
             Self::Welcome(welcome) => (welcome.write(&mut body), WELCOME).1,
-            Self::Carried { id, cookie, datagram } => {
+            Self::Query(query) => (body.extend(*query), QUERY).1,
+            Self::Answer { id, answer } => {
                 body.extend(id);
-                body.extend(cookie);
-                body.extend(*datagram);
-                CARRIED
+                body.extend(*answer);
+                ANSWER
             }
             Self::Lookup { id, cookie, events_from, name } => {
                 body.extend(id);
@@ -211,11 +212,8 @@ impl Welcome {
         let (id, rest) = take(body)?;
         let (key, rest) = take(rest)?;
         let (cookie, rest) = take(rest)?;
-        let (ip, rest) = take::<16>(rest)?;
-        let (port, []) = take::<2>(rest)? else { return Err(Reject::BadMember("length")) };
-        let ip = IpAddr::from(*ip).to_canonical();
-        let observed = SocketAddr::new(ip, u16::from_be_bytes(*port));
-        Ok(Self { id: *id, key: *key, cookie: *cookie, observed })
+        let observed = rest.try_into().map_err(|_| Reject::BadMember("length"))?;
+        Ok(Self { id: *id, key: *key, cookie: *cookie, observed: address_from(observed) })
     }
 
     fn write(&self, body: &mut Vec<u8>) {
@@ -268,6 +266,13 @@ pub fn address_bytes(address: SocketAddr) -> [u8; 18] {
     bytes[..16].copy_from_slice(&ip.octets());
     bytes[16..].copy_from_slice(&address.port().to_be_bytes());
     bytes
+}
+
+/// Reads what [`address_bytes`] writes.
+#[must_use]
+pub fn address_from(bytes: [u8; 18]) -> SocketAddr {
+    let [ip @ .., high, low] = bytes;
+    SocketAddr::new(IpAddr::from(ip).to_canonical(), u16::from_be_bytes([high, low]))
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Reject> {

@@ -43,7 +43,7 @@ pub use codec::{EncodeError, MAX_DEPTH, MAX_MAP_MEMBERS, MAX_MEMBERS, MAX_TEXT};
 mod compact;
 pub use compact::{
     COOKIE, Compact, Cookie, ExchangeId, Found, FoundStatus, HELLO, KeepaliveToken, MAX_UNFRAGMENTED, TOKEN,
-    Welcome, address_bytes,
+    Welcome, address_bytes, address_from,
 };
 mod frame;
 pub use frame::{BodyTooLarge, Encoding, Frame, HEADER, Kind, MAGIC, MAX_BODY};

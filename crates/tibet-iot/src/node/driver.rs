@@ -271,13 +271,7 @@ impl Driver {
         let mut outgoing = std::mem::take(&mut self.outgoing);
         for Transmit { to, bytes } in transmits {
             match (to, &mut self.discovery) {
-                (Destination::Address(to), _) => {
-                    let bytes = match &mut self.frames {
-                        Some(frames) => frames.wrap(to, bytes),
-                        None => bytes,
-                    };
-                    outgoing.push(Outgoing { to, bytes });
-                }
+                (Destination::Address(to), _) => outgoing.push(Outgoing { to, bytes }),
                 (Destination::Multicast, Some(discovery)) => {
                     let _ = discovery.refresh();
                     discovery.send(&self.port, &bytes).await;

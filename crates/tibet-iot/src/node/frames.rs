@@ -14,12 +14,6 @@ const MAX_WAITING: usize = 32_768;
 pub trait Frames: Send {
     /// Takes a frame. What is to be sent in answer is added to `out`.
     fn handle(&mut self, from: SocketAddr, kind: u8, body: &[u8], out: &mut Vec<Outgoing>);
-
-    /// What is sent in place of a datagram of version 1. A node that speaks version 2 with whoever is at `to` wraps it; the default sends it as it is.
-    fn wrap(&mut self, to: SocketAddr, datagram: Vec<u8>) -> Vec<u8> {
-        let _ = to;
-        datagram
-    }
 }
 
 /// Sends datagrams through a node's socket, from anywhere in the program.

@@ -34,8 +34,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 pub struct Ask {
     /// Who is asked.
     pub target: Name,
-    /// The key the answer must be signed with, where the asker knows it from a record; `None` for the one the name is known by.
-    pub key: Option<PublicKey>,
     /// Where it is, or for a mesh packet the first relay. `None` for where the peer table knows it; a mesh packet to an unknown place goes to
     /// three peers at most.
     pub to: Option<SocketAddr>,
@@ -65,7 +63,6 @@ impl Ask {
     pub fn new(target: Name, to: Option<SocketAddr>, intent: impl Into<String>) -> Self {
         Self {
             target,
-            key: None,
             to,
             intent: intent.into(),
             purpose: String::new(),
@@ -134,9 +131,8 @@ impl PingNode {
             ..Packet::intent(&self.identity.name, &ask.target, &ask.intent, &ask.purpose, fresh)
         };
         let purpose = Purpose::Ask { decision_timeout: ask.decision_timeout };
-        let target_key = ask.key.or_else(|| self.keys.key(&ask.target));
-        let mut request = Request::new(purpose, Some(ask.target), packet, self.config.encoding, stamp);
-        request.key = ask.key;
+        let target_key = self.keys.key(&ask.target);
+        let request = Request::new(purpose, Some(ask.target), packet, self.config.encoding, stamp);
         let (id, bytes) = self.begin(request, &to, target_key, ask.timeout, now)?;
         for address in to {
             self.transmit(address, bytes.clone());
@@ -306,10 +302,9 @@ impl PingNode {
             request.ignored.false_answers = request.ignored.false_answers.saturating_add(1);
             return Err(Dropped::FalseAnswer);
         };
-        let bound = request.key.or_else(|| self.keys.key(&name));
+        let bound = self.keys.key(&name);
         let Some(claim) = &response.claim else {
-            let may = request.key.is_none() && self.keys.may_be_unsigned(&name);
-            let allowed = may && request.to.contains(&from);
+            let allowed = self.keys.may_be_unsigned(&name) && request.to.contains(&from);
             if !allowed {
                 request.ignored.unsigned = request.ignored.unsigned.saturating_add(1);
                 return Err(VerifyError::Unsigned.into());

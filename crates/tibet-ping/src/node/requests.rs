@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Name, PublicKey};
+use jis::Name;
 
 use crate::frame::Encoding;
 use crate::node::event::{Ignored, RequestId, TokenStamp};
@@ -40,8 +40,6 @@ pub(super) struct Request {
     pub packet: Packet,
     /// Who is to answer; `None` for whoever hears it.
     pub target: Option<Name>,
-    /// The key it must answer with; `None` for the one its name is known by.
-    pub key: Option<PublicKey>,
     /// Where it went.
     pub to: Vec<SocketAddr>,
     /// What the answer is bound to.
@@ -69,7 +67,6 @@ impl Request {
             purpose,
             packet,
             target,
-            key: None,
             to: Vec::new(),
             hash: [0; 32],
             encoding,

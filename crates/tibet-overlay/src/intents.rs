@@ -1,0 +1,16 @@
+//! The intents `overlay.*`: what devices and overlay nodes ask each other, as types.
+//!
+//! Wire format: `docs/spec/overlay.md`. They travel in a signed [`jis::Query`] and come back in a signed [`jis::Answer`]. Reading checks form and
+//! bounds only; what is signed inside is checked by whoever acts on it.
+
+mod answer;
+pub use answer::{
+    Failure, FailureCode, FoundNames, PresenceState, ProofAnswer, RegisterAnswer, ResolveAnswer,
+};
+mod members;
+pub use members::Malformed;
+mod request;
+pub use request::{OverlayRequest, RegisterRequest};
+
+/// The intent that has a device prove who it is, at a node and at the device.
+pub const CHALLENGE: &str = "overlay.challenge";
