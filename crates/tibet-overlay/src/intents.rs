@@ -5,12 +5,21 @@
 
 mod answer;
 pub use answer::{
-    Failure, FailureCode, FoundNames, PresenceState, ProofAnswer, RegisterAnswer, ResolveAnswer,
+    Failure, FailureCode, FoundNames, PongAnswer, PresenceState, ProofAnswer, RegisterAnswer, ResolveAnswer,
 };
 mod members;
 pub use members::Malformed;
+mod ping;
+pub use ping::{PingRequest, PongZone};
 mod request;
 pub use request::{OverlayRequest, RegisterRequest};
 
 /// The intent that has a device prove who it is, at a node and at the device.
 pub const CHALLENGE: &str = "overlay.challenge";
+/// The intent that passes a ping on, at a node and at the device.
+pub const PING: &str = "overlay.ping";
+
+/// An intent of ours as a question names it.
+pub(crate) fn parse_intent(intent: &'static str) -> jis::Capability {
+    intent.parse().expect("intents are written as capabilities")
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Fingerprint, KeyEvent, Name, Proof, Record, RecordVersion, Signed, UnixTime};
+use jis::{Answer, Fingerprint, KeyEvent, Name, Proof, Record, RecordVersion, Signed, UnixTime};
 use tibet_ping::KeepaliveToken;
 use tibet_registry::{MAX_EVENTS, MAX_PAGE, Zone};
 
@@ -77,6 +77,17 @@ pub struct FoundNames {
 pub struct ProofAnswer {
     /// The proof. For the verifier to check.
     pub proof: Signed<Proof>,
+    /// Where the node asked the device; `None` in the device's own answer.
+    pub asked: Option<SocketAddr>,
+    /// How long the device took.
+    pub elapsed: Duration,
+}
+
+/// A device's answer to a ping that a node passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PongAnswer {
+    /// The device's own answer to the asker's own question. For the asker to check.
+    pub pong: Signed<Answer>,
     /// Where the node asked the device; `None` in the device's own answer.
     pub asked: Option<SocketAddr>,
     /// How long the device took.
@@ -321,5 +332,30 @@ impl ProofAnswer {
         let elapsed = Duration::from_micros(reader.number("elapsed")?);
         reader.finish()?;
         Ok(Self { proof, asked, elapsed })
+    }
+}
+
+impl PongAnswer {
+    /// The values of the answer.
+    #[must_use]
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        let asked = optional(self.asked.as_ref(), |asked| address(*asked));
+        let elapsed = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
+        vec![self.pong.encode(), asked, number(elapsed)]
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(values);
+        let pong = reader.signed("pong")?;
+        let asked = reader.optional("asked", |bytes| {
+            bytes.try_into().map(tibet_ping::address_from).map_err(|_| Malformed("asked"))
+        })?;
+        let elapsed = Duration::from_micros(reader.number("elapsed")?);
+        reader.finish()?;
+        Ok(Self { pong, asked, elapsed })
     }
 }

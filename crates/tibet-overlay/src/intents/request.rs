@@ -1,13 +1,13 @@
 //! What is asked.
 
 use jis::{
-    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Record, Revocation, Signed,
+    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Query, Record, Revocation, Signed,
     SignedRotation, TransportCertificate,
 };
 use tibet_registry::{MAX_EVENTS, Permission};
 
 use super::members::{Reader, name, number, optional, time};
-use super::{CHALLENGE, Malformed};
+use super::{CHALLENGE, Malformed, PING};
 
 /// A question to an overlay node, or from one to a device.
 #[derive(Debug, Clone)]
@@ -30,6 +30,13 @@ pub enum OverlayRequest {
     },
     /// Have a device prove who it is. Purpose *verify*, no channel.
     Challenge(Box<Challenge>),
+    /// Pass a ping on to a device that nobody else gets through to.
+    Ping {
+        /// Which device.
+        name: Name,
+        /// The asker's own question to the device, see [`PingRequest`](super::PingRequest).
+        ping: Box<Signed<Query>>,
+    },
     /// Move an identity to its next key.
     Rotate {
         /// The key event.
@@ -68,6 +75,7 @@ impl OverlayRequest {
             Self::Resolve { .. } => "overlay.resolve",
             Self::Find { .. } => "overlay.find",
             Self::Challenge(_) => CHALLENGE,
+            Self::Ping { .. } => PING,
             Self::Rotate { .. } => "overlay.rotate",
             Self::Revoke(_) => "overlay.revoke",
         }
@@ -95,6 +103,7 @@ impl OverlayRequest {
                     time(*expires_at),
                 ]
             }
+            Self::Ping { name: who, ping } => vec![name(who), ping.encode()],
             Self::Rotate { rotation, record } => {
                 vec![KeyEvent::Rotation((**rotation).clone()).encode(), record.encode()]
             }
@@ -129,6 +138,7 @@ impl OverlayRequest {
                 expires_at: reader.time("expires_at")?,
                 channel_binding: [0; 32],
             })),
+            PING => Self::Ping { name: reader.parsed("name")?, ping: Box::new(reader.signed("ping")?) },
             "overlay.rotate" => {
                 let Ok(KeyEvent::Rotation(rotation)) = KeyEvent::decode(reader.bytes("rotation")?) else {
                     return Err(Malformed("rotation"));
@@ -152,7 +162,7 @@ impl OverlayRequest {
                 let claims = revocation.claims();
                 return Some((&claims.name, &claims.signer));
             }
-            Self::Resolve { .. } | Self::Find { .. } | Self::Challenge(_) => return None,
+            Self::Resolve { .. } | Self::Find { .. } | Self::Challenge(_) | Self::Ping { .. } => return None,
         };
         Some((&record.claims().name, &record.claims().key))
     }
