@@ -133,6 +133,12 @@ impl IotNode {
         *self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
     }
 
+    /// Takes back what takes the frames, when the node is stopped: it may hold an [`Outbox`] and by that the node itself.
+    #[must_use]
+    pub fn take_frames(&mut self) -> Option<Box<dyn Frames>> {
+        self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Sends datagrams through this node's socket.
     #[must_use]
     pub fn outbox(&self) -> Outbox {

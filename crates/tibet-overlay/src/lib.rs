@@ -15,6 +15,7 @@
 
 pub mod intents;
 pub mod secret_file;
+pub mod server;
 pub use tibet_iot::system;
 
 mod device;

@@ -29,7 +29,7 @@ pub use registration::{CheckedRegistration, MAX_EVENTS, Permission, Registration
 mod registry;
 pub use registry::{
     Audit, AuditProblem, Changes, MAX_CHANGES, MAX_PAGE, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN,
-    MAX_VOUCHES_TAKEN, Opening, Page, Registered, Registry, Resolution, Source, Verification,
+    MAX_VOUCHES_TAKEN, NotedLookups, Opening, Page, Registered, Registry, Resolution, Source, Verification,
 };
 mod store;
 pub use store::{

@@ -10,6 +10,8 @@ pub use changes::{Changes, MAX_CHANGES};
 mod events;
 pub use events::MAX_SEQUENCE_JUMP;
 mod names;
+mod noted;
+pub use noted::NotedLookups;
 mod resolve;
 pub use resolve::{MAX_PAGE, Page, Resolution};
 mod tokens;

@@ -163,7 +163,7 @@ impl<S: Store> Registry<S> {
     }
 
     /// A change of what trust is computed from, with a token that says where the score went.
-    fn change(
+    pub(super) fn change(
         &mut self,
         name: &Name,
         now: UnixTime,

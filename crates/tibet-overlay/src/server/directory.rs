@@ -1,0 +1,81 @@
+//! All identities in memory, for answering without a question to the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jis::Name;
+use tibet_registry::{Registry, Route, Store, StoreError};
+
+/// Most identities a directory holds. Numbers in keepalive tokens have four bytes; memory is reached long before.
+pub const MAX_DIRECTORY: u32 = 100_000_000;
+
+/// The entries of a registry by name and by number, as they were after the last commit that this node has seen.
+#[derive(Debug, Default)]
+pub struct Directory {
+    numbers: HashMap<Name, u32>,
+    /// By number, from 1; what is missing was given to a claim that did not come about.
+    entries: Vec<Option<Arc<[u8]>>>,
+}
+
+impl Directory {
+    /// Reads all of a registry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn load<S: Store>(registry: &Registry<S>) -> Result<Self, StoreError> {
+        let mut directory = Self::default();
+        registry.for_each(&mut |number, name, bytes| directory.insert(number, name, bytes.into()))?;
+        Ok(directory)
+    }
+
+    /// Takes in what is known of a name now.
+    pub(super) fn insert(&mut self, number: u64, name: &Name, entry: Arc<[u8]>) {
+        let Some(number) = u32::try_from(number).ok().filter(|number| *number <= MAX_DIRECTORY) else {
+            return;
+        };
+        let at = number as usize;
+        if self.entries.len() <= at {
+            self.entries.resize(at + 1, None);
+        }
+        if self.entries[at].replace(entry).is_none() {
+            self.numbers.insert(name.clone(), number);
+        }
+    }
+
+    /// The number of a name.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// What is known of a name.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<Route> {
+        self.route_of(self.number(name)?)
+    }
+
+    /// What is known of the identity with a number.
+    #[must_use]
+    pub fn route_of(&self, number: u32) -> Option<Route> {
+        let entry = self.entries.get(number as usize)?.as_ref()?;
+        Route::decode(number.into(), Arc::clone(entry)).ok()
+    }
+
+    /// How many identities there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Identities with a number above `after`, in the order they registered.
+    pub fn after(&self, after: u32) -> impl Iterator<Item = Route> + '_ {
+        let last = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        (after.saturating_add(1)..last).filter_map(|number| self.route_of(number))
+    }
+}

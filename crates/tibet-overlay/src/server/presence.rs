@@ -1,0 +1,97 @@
+//! Who comes and goes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sessions::Heard;
+use super::shared::Shared;
+use crate::system;
+use jis::{IdentityStatus, Name, RecordStatus, UnixTime};
+
+/// A device has registered.
+pub(super) fn registered(
+    shared: &Arc<Shared>,
+    number: u32,
+    name: &Name,
+    status: RecordStatus,
+    from: SocketAddr,
+) {
+    if status == RecordStatus::Away {
+        if shared.sessions().end(number) {
+            shared.counters.disappeared.add();
+            note(shared, vec![(name.clone(), false)]);
+        }
+        return;
+    }
+    let heard = shared.sessions().register(number, from, shared.mono());
+    match heard {
+        Heard::Back => {
+            shared.counters.appeared.add();
+            note(shared, vec![(name.clone(), true)]);
+        }
+        Heard::Torn => torn(shared, name.clone(), from),
+        Heard::Again | Heard::Moved => {}
+    }
+}
+
+/// A keepalive has come of a device that had not been heard of, or was gone.
+pub(super) fn back(shared: &Arc<Shared>, number: u32) {
+    let directory = shared.directory();
+    let name = directory
+        .route_of(number)
+        .filter(|route| route.status == IdentityStatus::Active)
+        .and_then(|route| route.record().ok())
+        .map(|record| record.claims().name.clone());
+    drop(directory);
+    match name {
+        Some(name) => {
+            shared.counters.appeared.add();
+            note(shared, vec![(name, true)]);
+        }
+        // It may not speak any more; its token is of no use to it.
+        None => {
+            shared.sessions().end(number);
+        }
+    }
+}
+
+/// Looks for devices that have fallen silent. To be called once a second.
+pub(super) fn sweep(shared: &Arc<Shared>) {
+    let gone = shared.sessions().sweep(shared.mono());
+    if gone.is_empty() {
+        return;
+    }
+    let directory = shared.directory();
+    let names: Vec<(Name, bool)> = gone
+        .into_iter()
+        .filter_map(|number| directory.route_of(number)?.record().ok())
+        .map(|record| (record.claims().name.clone(), false))
+        .collect();
+    drop(directory);
+    names.iter().for_each(|_| shared.counters.disappeared.add());
+    note(shared, names);
+}
+
+/// Has changes written down. When the registry has too much to do they are not: presence is known again with the next word of the device.
+fn note(_shared: &Shared, _changes: Vec<(Name, bool)>) {}
+
+/// Two devices have one key (SECURITY R41).
+fn torn(shared: &Shared, name: Name, from: SocketAddr) {
+    shared.counters.torn.add();
+    tracing::warn!(%name, %from, "two devices share the key of this identity");
+    let _ = shared.registry.submit(
+        move |registry, now| {
+            let noted = registry.note_clone(&name, "its key speaks from two addresses in turn", now);
+            (noted, vec![name])
+        },
+        |_| {},
+    );
+}
+
+/// A time of the node as wall-clock time.
+pub(super) fn wall_time(shared: &Shared, at: Duration) -> UnixTime {
+    let ago = shared.mono().saturating_sub(at);
+    let millis = system::now().as_millis().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+    UnixTime::from_millis(millis).unwrap_or(UnixTime::MAX)
+}

@@ -1,0 +1,335 @@
+//! What becomes of a question whose asker is known.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jis::{AnswerOutcome, IdentityStatus, Name, Query, Record, RecordStatus, Signed};
+use tibet_ping::{Compact, MAX_UNFRAGMENTED};
+use tibet_registry::{CheckedUpdate, Refusal, Registered, Registration, Route, Source, StoreError};
+
+use super::forwards::Forward;
+use super::presence;
+use super::shared::{Asker, Shared};
+use crate::intents::{
+    CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PongAnswer, PresenceState,
+    ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
+};
+use crate::system;
+
+/// Bytes of the names on a page: the rest of a datagram is for what is around them (SECURITY R15).
+const PAGE: usize = 960;
+/// No more names than this fit: each takes ten bytes at least.
+const MOST_NAMES: usize = PAGE / 10;
+
+/// Carries out `request`, or has the writer do it, and answers.
+pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: OverlayRequest, asker: Asker) {
+    match request {
+        OverlayRequest::Register(request) => register(shared, *request, asker),
+        OverlayRequest::Resolve { name, events_from } => resolve(shared, &name, events_from, asker),
+        OverlayRequest::Find { capability, after } => find(shared, capability, after, asker),
+        OverlayRequest::Challenge(ref challenge) => {
+            // Who asks in another's name would have a proof made that says it was asked by that one.
+            let claims = query.claims();
+            if (&challenge.verifier, &challenge.verifier_key) != (&claims.source, &claims.key) {
+                let detail = "a challenge names whoever asks as its verifier";
+                return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+            }
+            pass_on(shared, &challenge.prover.clone(), &request, asker);
+        }
+        OverlayRequest::Ping { ref name, ref ping } => {
+            let (claims, inner) = (query.claims(), ping.claims());
+            if (&inner.source, &inner.key) != (&claims.source, &claims.key) {
+                let detail = "a ping is signed by whoever asks for it to be passed on";
+                return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+            }
+            pass_on(shared, &name.clone(), &request, asker);
+        }
+        OverlayRequest::Rotate { rotation, record } => {
+            let name = record.claims().name.clone();
+            change(shared, asker, record.claims().status, move |registry, now| {
+                let names = vec![name];
+                (registry.rotate(*rotation, *record, now), names)
+            });
+        }
+        OverlayRequest::Revoke(revocation) => revoke(shared, *revocation, asker),
+    }
+}
+
+fn register(shared: &Arc<Shared>, request: RegisterRequest, asker: Asker) {
+    let RegisterRequest { record, events, transport, permission } = request;
+    let name = record.claims().name.clone();
+    let status = record.claims().status;
+    let held = shared.directory().route(name.as_str());
+    // The most frequent case by far: what is held is sent again, from a new address or after a restart. Nothing is to be written.
+    if let Some(route) = &held
+        && route.status == IdentityStatus::Active
+        && route.record_bytes() == record.encode()
+        && record.claims().check_time(system::now()).is_ok()
+    {
+        let registered = registered(route, &name, record.claims());
+        return welcome(shared, route.id, &registered, status, asker);
+    }
+    if events.is_empty() {
+        return update(shared, record, held, asker);
+    }
+    let source = Source::Network(asker.address.ip());
+    match (Registration { events, record, transport, permission }).check() {
+        Ok(checked) => change(shared, asker, status, move |registry, now| {
+            (registry.register_checked(checked, source, now), vec![name])
+        }),
+        Err(refusal) => refuse(shared, &asker, &refusal),
+    }
+}
+
+/// A newer record of an identity that is known here.
+fn update(shared: &Arc<Shared>, record: Signed<Record>, held: Option<Route>, asker: Asker) {
+    let name = record.claims().name.clone();
+    let status = record.claims().status;
+    let needed = || {
+        let detail = "send the key events along: this node does not know the identity, or not its newest key";
+        shared.fail(&asker, &Failure::new(FailureCode::HistoryNeeded, detail));
+    };
+    let Some(identity) = held.and_then(|route| route.identity(&name).ok()) else { return needed() };
+    let claims = record.claims();
+    if claims.fingerprint == identity.fingerprint && claims.version.generation > identity.generation {
+        return needed();
+    }
+    match CheckedUpdate::check(record, &identity) {
+        Ok(checked) => change(shared, asker, status, move |registry, now| {
+            (registry.update_checked(checked, now), vec![name])
+        }),
+        Err(refusal) => refuse(shared, &asker, &refusal),
+    }
+}
+
+fn registered(route: &Route, name: &Name, record: &Record) -> Registered {
+    Registered {
+        name: name.clone(),
+        fingerprint: route.fingerprint,
+        version: record.version,
+        expires_at: record.expires_at(),
+        standing: route.own_standing(system::now()),
+        changed: false,
+    }
+}
+
+/// Has the writer make a change that leads to a record being held, and answers once it is on the disk.
+fn change(
+    shared: &Arc<Shared>,
+    asker: Asker,
+    status: RecordStatus,
+    make: impl FnOnce(&mut super::AnyRegistry, jis::UnixTime) -> (Result<Registered, Refusal>, Vec<Name>)
+    + Send
+    + 'static,
+) {
+    let node = Arc::clone(shared);
+    let submitted = shared.registry.submit(make, move |result| match result {
+        Ok(Ok(registered)) => {
+            let number = node.directory().number(registered.name.as_str());
+            if let Some(number) = number {
+                welcome(&node, number.into(), &registered, status, asker);
+            }
+        }
+        Ok(Err(refusal)) => refuse(&node, &asker, &refusal),
+        Err(error) => storage_failed(&node, &asker, &error),
+    });
+    if submitted.is_err() {
+        busy(shared, &asker);
+    }
+}
+
+/// The device is registered: it is there from now on, and gets its token.
+fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: RecordStatus, asker: Asker) {
+    let Ok(number) = u32::try_from(number) else { return };
+    let counter = if registered.changed { &shared.counters.registrations } else { &shared.counters.updates };
+    counter.add();
+    presence::registered(shared, number, &registered.name, status, asker.address);
+    let registered_at =
+        shared.directory().route_of(number).map_or(registered.expires_at, |r| r.registered_at);
+    let answer = RegisterAnswer {
+        changed: registered.changed,
+        version: registered.version,
+        fingerprint: registered.fingerprint,
+        registered_at,
+        expires_at: registered.expires_at,
+        observed: asker.address,
+        keepalive: shared.tokens.issue(number, asker.address, system::now()),
+        keepalive_every: shared.keepalive_every,
+    };
+    shared.answer(&asker, AnswerOutcome::Yes, answer.values());
+}
+
+fn revoke(shared: &Arc<Shared>, revocation: Signed<jis::Revocation>, asker: Asker) {
+    let name = revocation.claims().name.clone();
+    let node = Arc::clone(shared);
+    let submitted = shared.registry.submit(
+        move |registry, now| (registry.revoke(revocation, now), vec![name]),
+        move |result| match result {
+            Ok(Ok(())) => node.answer(&asker, AnswerOutcome::Yes, Vec::new()),
+            Ok(Err(refusal)) => refuse(&node, &asker, &refusal),
+            Err(error) => storage_failed(&node, &asker, &error),
+        },
+    );
+    if submitted.is_err() {
+        busy(shared, &asker);
+    }
+}
+
+fn resolve(shared: &Shared, name: &Name, events_from: Option<u8>, asker: Asker) {
+    let route = shared.directory().route(name.as_str());
+    let Some(route) = route.filter(|route| route.status == IdentityStatus::Active) else {
+        shared.lookups().unknown();
+        shared.counters.lookups_unknown.add();
+        return unknown(shared, &asker, name);
+    };
+    let Ok(number) = u32::try_from(route.id) else { return };
+    shared.lookups().resolved(number);
+    shared.counters.lookups.add();
+    let seen = shared.sessions().seen(number);
+    let online = seen.is_some_and(|seen| seen.state == PresenceState::Online);
+    let Ok(record) = route.record() else { return unknown(shared, &asker, name) };
+    let mut answer = ResolveAnswer {
+        record,
+        event_count: u8::try_from(route.event_bytes().count()).unwrap_or(u8::MAX),
+        events: Vec::new(),
+        presence: seen.map_or(PresenceState::Unknown, |seen| seen.state),
+        last_seen: seen.map(|seen| presence::wall_time(shared, seen.at)),
+        observed: seen.filter(|_| online).map(|seen| seen.address),
+        registered_at: route.registered_at,
+        trust: route.own_standing(system::now()).score,
+    };
+    // As many key events as fit a datagram, with the 150 bytes of an answer's own.
+    let mut room = MAX_UNFRAGMENTED
+        .saturating_sub(150 + 12 * answer.values().len())
+        .saturating_sub(answer.values().iter().map(Vec::len).sum());
+    if let (Some(from), Ok(events)) = (events_from, route.events()) {
+        for event in events.into_iter().skip(from.into()) {
+            let length = event.encode().len() + 4;
+            if length > room && !answer.events.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(length);
+            answer.events.push(event);
+        }
+    }
+    shared.answer(&asker, AnswerOutcome::Yes, answer.values());
+}
+
+fn find(shared: &Arc<Shared>, capability: jis::Capability, after: u64, asker: Asker) {
+    let node = Arc::clone(shared);
+    shared.lookups().searched();
+    let submitted = shared.registry.submit(
+        move |registry, _| (registry.store().with_capability(&capability, after, MOST_NAMES), Vec::new()),
+        move |result| match result.and_then(|found| found) {
+            Ok(found) => node.answer(&asker, AnswerOutcome::Yes, page(found).values()),
+            Err(error) => storage_failed(&node, &asker, &error),
+        },
+    );
+    if submitted.is_err() {
+        busy(shared, &asker);
+    }
+}
+
+/// As many names as fit a datagram.
+fn page(found: Vec<(u64, Name)>) -> FoundNames {
+    let most = found.len() == MOST_NAMES;
+    let mut page = FoundNames { names: Vec::new(), next: None };
+    let mut room = PAGE;
+    let mut last = None;
+    for (number, name) in found {
+        let Some(left) = room.checked_sub(name.as_str().len() + 4) else {
+            page.next = last;
+            return page;
+        };
+        (room, last) = (left, Some(number));
+        page.names.push(name);
+    }
+    page.next = last.filter(|_| most);
+    page
+}
+
+/// Asks a device what somebody wants to know of it.
+fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker) {
+    let route = shared.directory().route(name.as_str());
+    let Some(route) = route.filter(|route| route.status == IdentityStatus::Active) else {
+        return unknown(shared, &asker, name);
+    };
+    if !shared.asking().take(asker.address, shared.mono()) {
+        return busy(shared, &asker);
+    }
+    let seen = u32::try_from(route.id).ok().and_then(|number| shared.sessions().seen(number));
+    let Some(seen) = seen.filter(|seen| seen.state == PresenceState::Online) else {
+        let detail = format!("{name} is not there; it was last heard too long ago, or said goodbye");
+        return shared.fail(&asker, &Failure::new(FailureCode::Offline, detail));
+    };
+    let (Ok(id), Ok(responder)) = (system::random(), route.key()) else { return };
+    let query = Query {
+        id,
+        cookie: [0; 16],
+        source: shared.name.clone(),
+        key: shared.public_key,
+        generation: 0,
+        responder,
+        method: crate::intents::parse_intent(request.intent()),
+        arguments: request.arguments(),
+    };
+    let Ok(query) = Signed::seal(query, &shared.key) else { return };
+    let bytes = Compact::Query(&query.encode()).write();
+    if shared.forwards().insert(query, seen.address, asker, shared.mono()) {
+        shared.counters.forwarded.add();
+        shared.send(seen.address, bytes);
+    } else {
+        busy(shared, &asker);
+    }
+}
+
+/// What a device has answered, with where and how fast, for whoever asked.
+pub(super) fn passed_back(
+    forward: &Forward,
+    values: &[Vec<u8>],
+    elapsed: Duration,
+) -> Result<Vec<Vec<u8>>, Malformed> {
+    let asked: Option<SocketAddr> = Some(forward.to);
+    if forward.query.claims().method.as_str() == CHALLENGE {
+        let answer = ProofAnswer::read(values)?;
+        return Ok(ProofAnswer { asked, elapsed, ..answer }.values());
+    }
+    let answer = PongAnswer::read(values)?;
+    Ok(PongAnswer { asked, elapsed, ..answer }.values())
+}
+
+fn unknown(shared: &Shared, asker: &Asker, name: &Name) {
+    shared.fail(asker, &Failure::new(FailureCode::Unknown, format!("{name} is not registered here")));
+}
+
+fn busy(shared: &Shared, asker: &Asker) {
+    let retry_after = Some(Duration::from_secs(1));
+    let failure = Failure::new(FailureCode::Busy, "the node has too much to do; ask again in a second");
+    shared.fail(asker, &Failure { retry_after, ..failure });
+}
+
+fn storage_failed(shared: &Shared, asker: &Asker, error: &StoreError) {
+    shared.counters.storage_failures.add();
+    // What exactly is wrong is for the operator, not for everybody who asks.
+    tracing::warn!(%error, "a change could not be written");
+    let detail = "nothing can be written at the moment; what is known is still answered";
+    let retry_after = Some(Duration::from_secs(10));
+    shared.fail(asker, &Failure { retry_after, ..Failure::new(FailureCode::Storage, detail) });
+}
+
+fn refuse(shared: &Shared, asker: &Asker, refusal: &Refusal) {
+    if let Refusal::Store(error) = refusal {
+        return storage_failed(shared, asker, error);
+    }
+    shared.counters.refusals.add();
+    let (code, retry_after) = match refusal {
+        Refusal::Quota { retry_after } => {
+            (FailureCode::Quota, Some(retry_after.saturating_since(system::now())))
+        }
+        Refusal::Unknown(_) => (FailureCode::Unknown, None),
+        Refusal::Busy(_) => (FailureCode::Busy, Some(Duration::from_secs(60))),
+        _ => (FailureCode::Refused, None),
+    };
+    shared.fail(asker, &Failure { retry_after, ..Failure::new(code, refusal.to_string()) });
+}

@@ -1,0 +1,90 @@
+//! What a node has done, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Counters of a running node.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters { $(pub(super) $name: Counter,)+ }
+
+        /// What a node has done since it began.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct OverlayStats { $($(#[$doc])* pub $name: u64,)+ }
+
+        impl Counters {
+            pub(super) fn read(&self) -> OverlayStats {
+                OverlayStats { $($name: self.$name.0.load(Ordering::Relaxed),)+ }
+            }
+        }
+
+        impl OverlayStats {
+            /// All of them by name, for metrics.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+/// Counts up.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+counters! {
+    /// Cookies given.
+    welcomed,
+    /// Keepalives taken.
+    keepalives,
+    /// Keepalives with a token that is not good, or not from there.
+    keepalives_refused,
+    /// Look-ups that found a record.
+    lookups,
+    /// Look-ups of names that are not there.
+    lookups_unknown,
+    /// Questions with a cookie that does not hold.
+    stale_cookies,
+    /// Frames that are none.
+    malformed,
+    /// Questions read.
+    queries,
+    /// Questions dropped because too many wait.
+    queries_overflow,
+    /// Questions dropped because too many bad ones came from there.
+    queries_limited,
+    /// Questions by nobody this node knows.
+    queries_unknown_sender,
+    /// Questions by somebody it does not talk to.
+    queries_rood,
+    /// Questions whose signature does not verify.
+    queries_bad_signature,
+    /// Questions for another node.
+    queries_misdirected,
+    /// Names registered.
+    registrations,
+    /// Records taken.
+    updates,
+    /// Requests that the registry refused.
+    refusals,
+    /// Changes that could not be written.
+    storage_failures,
+    /// Questions passed on to devices.
+    forwarded,
+    /// Of these, answered.
+    forwarded_answered,
+    /// Answers by nobody who was asked.
+    answers_unasked,
+    /// Devices that came, or came back.
+    appeared,
+    /// Devices that fell silent or said goodbye.
+    disappeared,
+    /// Identities whose key was seen at two places in turn.
+    torn,
+}

@@ -1,0 +1,137 @@
+//! The threads that check signatures: who asks, and whether to answer at all.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use jis::{Answer, AnswerOutcome, IdentityStatus, PublicKey, Query, Signed};
+use tibet_registry::Zone;
+
+use super::frames::Work;
+use super::requests;
+use super::shared::{Asker, Shared};
+use crate::intents::{Failure, FailureCode, Malformed, OverlayRequest};
+use crate::system;
+
+/// Questions that wait for a worker: at 5 000 a second, less than two seconds' worth. Some 1 KiB each, 8 MiB.
+const MAX_WAITING: usize = 8192;
+
+/// Starts `threads` workers. They end when what they are sent through is dropped.
+pub(super) fn spawn(
+    shared: &Arc<Shared>,
+    threads: usize,
+) -> std::io::Result<(SyncSender<Work>, Vec<JoinHandle<()>>)> {
+    let (sender, receiver) = sync_channel(MAX_WAITING);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let mut workers = Vec::new();
+    for number in 0..threads.max(1) {
+        let (shared, receiver) = (Arc::clone(shared), Arc::clone(&receiver));
+        let name = format!("overlay-{number}");
+        workers.push(std::thread::Builder::new().name(name).spawn(move || run(&shared, &receiver))?);
+    }
+    Ok((sender, workers))
+}
+
+fn run(shared: &Arc<Shared>, receiver: &Mutex<Receiver<Work>>) {
+    loop {
+        let work = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(work) = work else { return };
+        // A question that made a part of the node panic must not end the node (SECURITY R29).
+        let _ = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Query(from, bytes) => take_query(shared, from, &bytes),
+            Work::Answer(from, id, bytes) => take_answer(shared, from, id, &bytes),
+            Work::Back(number) => super::presence::back(shared, number),
+        }));
+    }
+}
+
+fn take_query(shared: &Arc<Shared>, from: SocketAddr, bytes: &[u8]) {
+    let Ok(query) = Signed::<Query>::decode(bytes) else { return shared.counters.malformed.add() };
+    shared.counters.queries.add();
+    let claims = query.claims();
+    if claims.responder != shared.public_key {
+        return shared.counters.queries_misdirected.add();
+    }
+    let request = OverlayRequest::read(claims.method.as_str(), &claims.arguments);
+    let key = match sender(shared, claims, &request) {
+        Sender::Known(key) => key,
+        Sender::Unknown => return shared.counters.queries_unknown_sender.add(),
+        Sender::Rood => return shared.counters.queries_rood.add(),
+    };
+    if query.verify(&key).is_err() {
+        shared.bad().take(from, shared.mono());
+        return shared.counters.queries_bad_signature.add();
+    }
+    let asker = Asker::of(&query, from);
+    match request {
+        Ok(request) => requests::handle(shared, &query, request, asker),
+        Err(malformed @ Malformed(_)) => {
+            shared.fail(&asker, &Failure::new(FailureCode::Malformed, malformed.to_string()));
+        }
+    }
+}
+
+/// Who asks, as far as that can be known before the signature is looked at.
+enum Sender {
+    /// Somebody with this key, if the signature says so.
+    Known(PublicKey),
+    /// Nobody of whom a key is known.
+    Unknown,
+    /// Somebody who gets no answer.
+    Rood,
+}
+
+/// The key that the sender's name is bound to: by spelling it, by the registry, or by what the request itself proves (SECURITY R5).
+fn sender(shared: &Shared, query: &Query, request: &Result<OverlayRequest, Malformed>) -> Sender {
+    let claimed = request
+        .as_ref()
+        .ok()
+        .and_then(OverlayRequest::claimant)
+        .is_some_and(|(name, key)| *name == query.source && *key == query.key);
+    if let Some(key) = query.source.certified_key() {
+        return if key == query.key { Sender::Known(key) } else { Sender::Unknown };
+    }
+    let route = shared.directory().route(query.source.as_str());
+    let Some(route) = route else {
+        return if claimed { Sender::Known(query.key) } else { Sender::Unknown };
+    };
+    // Who may still say something: a revoked identity can rotate, or be registered by its owner's next key.
+    if route.status == IdentityStatus::NameRevoked {
+        return Sender::Rood;
+    }
+    let rood = route.status == IdentityStatus::Active && route.own_standing(system::now()).zone == Zone::Rood;
+    if rood && route.vouches == 0 {
+        return Sender::Rood;
+    }
+    if *route.key_bytes() == *query.key.as_bytes() {
+        let revoked = route.status != IdentityStatus::Active;
+        return if revoked && !claimed { Sender::Rood } else { Sender::Known(query.key) };
+    }
+    if claimed { Sender::Known(query.key) } else { Sender::Unknown }
+}
+
+fn take_answer(shared: &Shared, from: SocketAddr, id: [u8; 8], bytes: &[u8]) {
+    let Ok(answer) = Signed::<Answer>::decode(bytes) else { return shared.counters.malformed.add() };
+    let forward = shared.forwards().answered(&id, &answer);
+    let Some(forward) = forward else {
+        shared.bad().take(from, shared.mono());
+        return shared.counters.answers_unasked.add();
+    };
+    shared.counters.forwarded_answered.add();
+    let elapsed = shared.mono().saturating_sub(forward.asked_at);
+    let Answer { outcome, values, .. } = answer.claims();
+    if *outcome != AnswerOutcome::Yes {
+        let failure = Failure::read(values);
+        let detail = format!("the device refuses: {}", failure.detail);
+        return shared.fail(&forward.asker, &Failure::new(FailureCode::Refused, detail));
+    }
+    match requests::passed_back(&forward, values, elapsed) {
+        Ok(values) => shared.answer(&forward.asker, AnswerOutcome::Yes, values),
+        Err(malformed) => {
+            let detail = format!("the device answers what is no answer: {malformed}");
+            shared.fail(&forward.asker, &Failure::new(FailureCode::NoAnswer, detail));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The one thread that changes the registry: many changes in one transaction, and nothing is answered before it is on the disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jis::{Name, UnixTime};
+use tibet_registry::{Registry, Store, StoreError};
+
+use super::directory::Directory;
+use crate::system;
+
+/// A registry over any store.
+pub type AnyRegistry = Registry<Box<dyn Store + Send>>;
+
+/// Changes that wait for the writer. Each is a signed object of some kilobytes at most.
+const MAX_WAITING: usize = 8192;
+/// Changes in one transaction.
+const MAX_GROUP: usize = 1024;
+/// How often the log is looked at for what others have written.
+const WATCH: Duration = Duration::from_millis(250);
+
+/// What follows once a change is on the disk, or was not made.
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// A change. Gives the names it touched.
+type Job = Box<dyn FnOnce(&mut AnyRegistry, UnixTime) -> (Vec<Name>, Finish) + Send>;
+
+/// Hands changes to the writer.
+#[derive(Clone)]
+pub struct RegistryHandle {
+    jobs: SyncSender<Job>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// Too many wait.
+    #[error("the registry has too much to do; try again in a second")]
+    Busy,
+    /// The store failed: nothing of the change is kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node is stopping, or the change panicked.
+    #[error("the registry does not answer")]
+    Gone,
+}
+
+impl RegistryHandle {
+    /// Makes a change. `change` gives its result and the names it touched; `finish` gets the result once it is on the disk, in the writer's
+    /// thread.
+    ///
+    /// # Errors
+    /// [`HandleError::Busy`], [`HandleError::Gone`]; then neither is called.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut AnyRegistry, UnixTime) -> (T, Vec<Name>) + Send + 'static,
+        finish: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) -> Result<(), HandleError> {
+        let job: Job = Box::new(move |registry, now| {
+            let (out, names) = change(registry, now);
+            (names, Box::new(move |committed| finish(committed.map(|()| out))))
+        });
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => HandleError::Busy,
+            TrySendError::Disconnected(_) => HandleError::Gone,
+        })
+    }
+
+    /// Makes a change and waits for it.
+    ///
+    /// # Errors
+    /// [`HandleError`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut AnyRegistry, UnixTime) -> (T, Vec<Name>) + Send + 'static,
+    ) -> Result<T, HandleError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.submit(change, move |result| {
+            // Whoever asked may have gone.
+            let _ = sender.send(result);
+        })?;
+        receiver.await.map_err(|_| HandleError::Gone)?.map_err(HandleError::Store)
+    }
+}
+
+impl RegistryHandle {
+    /// Has the writer finish what was handed to it, and end. What is handed to it later is refused.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // So that it looks.
+        let _ = self.submit(|_, _| ((), Vec::new()), |_| {});
+    }
+}
+
+impl std::fmt::Debug for RegistryHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryHandle").finish_non_exhaustive()
+    }
+}
+
+/// Runs a registry in a thread of its own, which ends when it is told to or the last handle is gone. The registry comes back from the
+/// thread. `known` is how many tokens its log had when `directory` was read.
+pub(super) fn spawn(
+    registry: AnyRegistry,
+    directory: Arc<RwLock<Directory>>,
+    known: u64,
+) -> std::io::Result<(RegistryHandle, JoinHandle<AnyRegistry>)> {
+    let (jobs, waiting) = sync_channel(MAX_WAITING);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let writer = Writer { registry, directory, known, waiting, stopping: Arc::clone(&stopping) };
+    let thread = std::thread::Builder::new().name("registry".into()).spawn(move || writer.run())?;
+    Ok((RegistryHandle { jobs, stopping }, thread))
+}
+
+struct Writer {
+    registry: AnyRegistry,
+    directory: Arc<RwLock<Directory>>,
+    /// Tokens of the log that the directory knows of.
+    known: u64,
+    waiting: Receiver<Job>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn run(mut self) -> AnyRegistry {
+        loop {
+            match self.waiting.recv_timeout(WATCH) {
+                Ok(first) => self.write(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.follow();
+            if self.stopping.load(Ordering::Acquire) {
+                while let Ok(next) = self.waiting.try_recv() {
+                    self.write(next);
+                }
+                break;
+            }
+        }
+        let _ = self.registry.flush(system::now());
+        self.registry
+    }
+
+    fn head(&self) -> u64 {
+        self.registry.head().ok().flatten().map_or(self.known, |head| head.count)
+    }
+
+    fn write(&mut self, first: Job) {
+        let mut jobs = vec![first];
+        jobs.extend(self.waiting.try_iter().take(MAX_GROUP - 1));
+        let now = system::now();
+        let known = self.known;
+        let mut alone = false;
+        let mut done: Vec<(Vec<Name>, Finish)> = Vec::with_capacity(jobs.len());
+        let registry = &mut self.registry;
+        let group = catch_unwind(AssertUnwindSafe(|| {
+            registry.group(|registry| {
+                // Within the transaction: nobody else writes from here on.
+                alone = registry.head().ok().flatten().map_or(0, |head| head.count) == known;
+                done.extend(jobs.into_iter().map(|job| job(registry, now)));
+            })
+        }));
+        let committed = match group {
+            Ok(committed) => committed,
+            // Its registry has rolled back and goes on; whoever waits hears that their channel is closed (SECURITY R29).
+            Err(_) => return,
+        };
+        if committed.is_ok() {
+            self.read(done.iter().flat_map(|(names, _)| names));
+            // What others wrote before is not among it.
+            if alone {
+                self.known = self.head();
+            }
+        }
+        for (_, finish) in done {
+            finish(committed.clone());
+        }
+    }
+
+    /// Reads what other processes and nodes have written: the audit log tells of all of it.
+    fn follow(&mut self) {
+        while self.head() > self.known {
+            match self.registry.changes_since(self.known) {
+                Ok(changes) => {
+                    self.read(changes.names.iter());
+                    self.known = changes.read_to;
+                    if !changes.more {
+                        break;
+                    }
+                }
+                Err(StoreError::Unreadable { index, .. }) => self.known = index.saturating_add(1),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn read<'a>(&self, names: impl Iterator<Item = &'a Name>) {
+        let entries: Vec<_> = names
+            .filter_map(|name| Some((name, self.registry.store().entry(name).ok().flatten()?)))
+            .collect();
+        let mut directory = self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (name, entry) in entries {
+            directory.insert(entry.id, name, entry.bytes);
+        }
+    }
+}
