@@ -1,6 +1,7 @@
 //! The overlay's memory: who owns which name, where devices are, and how far they are trusted.
 //!
-//! [`Registry`] holds the rules and drives a [`Store`], which holds bytes and indexes: [`MemoryStore`] or [`SqliteStore`]. The rules read no
+//! [`Registry`] holds the rules and drives a [`Store`], which holds bytes and indexes: [`MemoryStore`], [`SqliteStore`], or
+//! `PostgresStore` with the feature `postgres`. The rules read no
 //! clock and draw no randomness. Every change is written in one transaction with a signed provenance token that tells of it.
 //!
 //! | a request | call | checks |
@@ -32,6 +33,8 @@ pub use registry::{
     MAX_VOUCHES_TAKEN, NotedLookups, Opening, Page, Registered, Registry, Resolution, Source, Verification,
 };
 mod store;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 pub use store::{
     Evidence, KeyUse, MAX_EVIDENCE, MAX_IDENTITIES, MAX_TOKENS, MemoryStore, SqliteStore, Store, StoreError,
     StoredEntry, StoredVouch,

@@ -4,8 +4,13 @@
 //! spent (SECURITY R34, R36). Everything else is the registry's rules.
 
 mod boxed;
+mod columns;
 mod memory;
 pub use memory::{MAX_IDENTITIES, MAX_TOKENS, MemoryStore};
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 mod sqlite;
 pub use sqlite::SqliteStore;
 
@@ -29,7 +34,7 @@ pub trait Store {
     /// Makes the transaction durable.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing of the transaction is kept.
+    /// [`StoreError`]; then nothing of the transaction is kept. [`StoreError::Uncertain`] where that cannot be known.
     fn commit(&mut self) -> Result<(), StoreError>;
 
     /// Forgets the transaction.
@@ -265,14 +270,14 @@ pub enum StoreError {
     /// The disk is full. Reading goes on.
     #[error("the disk is full; free some space, nothing was changed")]
     Full,
-    /// The file may not be written.
-    #[error("the registry's file is read-only; check its permissions")]
+    /// The file or database may not be written.
+    #[error("the registry's storage is read-only; check its permissions")]
     ReadOnly,
-    /// Another process holds the file.
+    /// Another process holds the file or database.
     #[error("another process is writing to the registry; try again")]
     Busy,
-    /// The file is damaged, or was edited.
-    #[error("the registry's file is damaged: {0}; restore a backup, nothing of this file is used")]
+    /// The file or database is damaged, or was edited.
+    #[error("the registry's storage is damaged: {0}; restore a backup, nothing of it is used")]
     Damaged(String),
     /// A row of the audit log is no token any more.
     #[error("token {index} of the audit log is damaged: {reason}")]
@@ -285,6 +290,15 @@ pub enum StoreError {
     /// The file belongs to something else, or to a newer version of this program.
     #[error("not a registry this program can use: {0}")]
     Foreign(String),
+    /// The database does not answer. Reading and writing go on by themselves when it does again; nothing was changed.
+    #[error("the database cannot be reached: {0}; start it or check the way to it, nothing was changed")]
+    Unavailable(String),
+    /// The connection broke while changes were made durable, and the database could not be asked since: they are kept as a whole or
+    /// not at all. Doing them again is safe: what was kept is then no change.
+    #[error(
+        "the database went away while it was writing: {0}; it kept all of the last changes or none, look before repeating them"
+    )]
+    Uncertain(String),
     /// Something else went wrong below.
     #[error("storage failed: {0}")]
     Failed(String),

@@ -14,7 +14,7 @@ fn live<S: Store>(registry: &mut Registry<S>, device: &mut Device, now: UnixTime
     registry.resolve(device.name(), now).expect("resolved");
 }
 
-on_both_stores! {
+on_all_stores! {
     fn row_93_a_clock_that_was_never_set_is_refused(registry) {
         let device = Device::new("jis:a", 10);
         register(registry, &device);

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments: row 96 of the bad-input table. What was acknowledged is there with its token, and nothing is half-done.
 //!
-//! `TIBET_KILLS` says how often, 10 by default.
+//! `TIBET_KILLS` says how often, 10 by default; `TIBET_KILLS_POSTGRES` likewise for a process that writes to PostgreSQL, 4 by default.
 
 mod common;
 
@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use common::{Device, START, after, assert_clean, key, on_disk};
 use tibet_core::json::Value;
-use tibet_registry::{Registry, Source, SqliteStore, Store as _};
+use tibet_registry::{Registry, Source, Store};
 
 const DIRECTORY: &str = "TIBET_CRASH_FILE";
+#[cfg(feature = "postgres")]
+const URL: &str = "TIBET_CRASH_URL";
 const SEED: &str = "TIBET_CRASH_SEED";
 /// Kills per file: an audit reads all of it.
 const ROUNDS_PER_FILE: u64 = 10;
@@ -33,10 +35,24 @@ impl Random {
 /// The child's life: groups of changes until somebody kills it, each acknowledged after its group returned.
 #[test]
 fn child() {
-    let Some(path) = std::env::var_os(DIRECTORY) else { return };
+    if let Some(path) = std::env::var_os(DIRECTORY) {
+        live(&mut on_disk(path.as_ref()));
+    }
+    #[cfg(feature = "postgres")]
+    if let Ok(url) = std::env::var(URL) {
+        live(&mut in_postgres(&url));
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn in_postgres(url: &str) -> Registry<tibet_registry::PostgresStore> {
+    let store = tibet_registry::PostgresStore::connect(url).expect("connected");
+    Registry::open(store, common::opening()).expect("opens")
+}
+
+fn live<S: Store>(registry: &mut Registry<S>) -> ! {
     let seed: u64 = std::env::var(SEED).expect("seed").parse().expect("number");
     let mut random = Random(seed);
-    let mut registry = on_disk(path.as_ref());
     let mut devices: Vec<Device> = Vec::new();
     let mut now = 0;
     let mut next_key = seed << 24;
@@ -62,8 +78,8 @@ fn child() {
 }
 
 /// One change, and the line that acknowledges it: name, generation, seq, hash of the record.
-fn change(
-    registry: &mut Registry<SqliteStore>,
+fn change<S: Store>(
+    registry: &mut Registry<S>,
     devices: &mut Vec<Device>,
     random: &mut Random,
     next_key: u64,
@@ -93,7 +109,7 @@ fn change(
 }
 
 /// Hashes of all records the log tells of.
-fn told(registry: &Registry<SqliteStore>) -> BTreeSet<String> {
+fn told<S: Store>(registry: &Registry<S>) -> BTreeSet<String> {
     let mut hashes = BTreeSet::new();
     registry
         .store()
@@ -110,57 +126,53 @@ fn told(registry: &Registry<SqliteStore>) -> BTreeSet<String> {
     hashes
 }
 
-#[test]
-fn row_96_what_was_acknowledged_survives_a_kill() {
-    let kills: u64 = std::env::var("TIBET_KILLS").map_or(10, |kills| kills.parse().expect("a number"));
-    let mut random = Random(0x5eed_0fad_00d5_eed5);
-    let (mut acknowledged, mut present) = (0u64, 0u64);
-    let mut file = None;
-    let mut held: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for round in 1..=kills {
-        if round % ROUNDS_PER_FILE == 1 {
-            held.clear();
-            file = None;
+/// What a killed process had acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    /// Hashes of the records of this round.
+    hashes: Vec<String>,
+    /// The last version of each name, of all rounds.
+    held: BTreeMap<String, (u64, u64)>,
+}
+
+impl Acknowledged {
+    fn take(&mut self, line: &str) -> bool {
+        // The harness's own words may stand before the first acknowledgement, in one line with it.
+        let Some(at) = line.find("ack jis:") else { return false };
+        let mut words = line[at..].split_whitespace().skip(1);
+        let (Some(name), Some(generation), Some(seq), Some(hash)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return false;
+        };
+        if hash.len() != 64 {
+            return false; // Cut by the kill.
         }
-        let dir: &tempfile::TempDir = file.get_or_insert_with(|| tempfile::tempdir().expect("dir"));
-        let path = dir.path().join("registry.db");
+        let number = |text: &str| text.parse().expect("number");
+        self.held.insert(name.to_owned(), (number(generation), number(seq)));
+        self.hashes.push(hash.to_owned());
+        true
+    }
+
+    /// Lets a child live for a while and kills it.
+    fn round(&mut self, round: u64, random: &mut Random, place: (&str, &std::ffi::OsStr)) {
+        self.hashes.clear();
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-            .env(DIRECTORY, &path)
+            .env(place.0, place.1)
             .env(SEED, round.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("started");
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut hashes = Vec::new();
-        let mut take = |line: &str, held: &mut BTreeMap<String, (u64, u64)>| {
-            // The harness's own words may stand before the first acknowledgement, in one line with it.
-            let Some(at) = line.find("ack jis:") else { return false };
-            let mut words = line[at..].split_whitespace().skip(1);
-            let (Some(name), Some(generation), Some(seq), Some(hash)) =
-                (words.next(), words.next(), words.next(), words.next())
-            else {
-                return false;
-            };
-            if hash.len() != 64 {
-                return false; // Cut by the kill.
-            }
-            let number = |text: &str| text.parse().expect("number");
-            held.insert(name.to_owned(), (number(generation), number(seq)));
-            hashes.push(hash.to_owned());
-            true
-        };
         let mut wanted = 1 + random.below(150);
         let mut line = String::new();
         while wanted > 0 {
             line.clear();
-            assert_ne!(
-                output.read_line(&mut line).expect("read"),
-                0,
-                "round {round}: the child died by itself"
-            );
-            wanted -= u64::from(take(&line, &mut held));
+            let read = output.read_line(&mut line).expect("read");
+            assert_ne!(read, 0, "round {round}: the child died by itself");
+            wanted -= u64::from(self.take(&line));
         }
         std::thread::sleep(Duration::from_micros(random.below(20_000)));
         child.kill().expect("killed");
@@ -168,28 +180,80 @@ fn row_96_what_was_acknowledged_survives_a_kill() {
         // What it had said before it died was acknowledged too.
         line.clear();
         while output.read_line(&mut line).expect("read") > 0 {
-            take(&line, &mut held);
+            self.take(&line);
             line.clear();
         }
+    }
 
-        let registry = on_disk(&path);
-        assert_clean(&registry);
-        let told = told(&registry);
-        for hash in &hashes {
+    fn check<S: Store>(&self, round: u64, registry: &Registry<S>) {
+        assert_clean(registry);
+        let told = told(registry);
+        for hash in &self.hashes {
             assert!(told.contains(hash), "round {round}: an acknowledged change has no token");
         }
-        for (name, version) in &held {
+        for (name, version) in &self.held {
             let found = registry.peek(&common::name(name), START).expect("read");
             let found = found.unwrap_or_else(|| panic!("round {round}: {name} was acknowledged and is gone"));
             let now = found.route.version;
             assert!((now.generation, now.seq) >= *version, "round {round}: {name} went back to {now:?}");
             found.route.record().expect("its record verifies under its key");
         }
-        acknowledged += hashes.len() as u64;
+    }
+}
+
+fn kills(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |kills| kills.parse().expect("a number"))
+}
+
+#[test]
+fn row_96_what_was_acknowledged_survives_a_kill() {
+    let kills = kills("TIBET_KILLS", 10);
+    let mut random = Random(0x5eed_0fad_00d5_eed5);
+    let (mut acknowledged, mut present) = (0u64, 0u64);
+    let mut file = None;
+    let mut said = Acknowledged::default();
+    for round in 1..=kills {
+        if round % ROUNDS_PER_FILE == 1 {
+            said = Acknowledged::default();
+            file = None;
+        }
+        let dir: &tempfile::TempDir = file.get_or_insert_with(|| tempfile::tempdir().expect("dir"));
+        let path = dir.path().join("registry.db");
+        said.round(round, &mut random, (DIRECTORY, path.as_os_str()));
+        let registry = on_disk(&path);
+        said.check(round, &registry);
+        acknowledged += said.hashes.len() as u64;
         present = registry.store().count().expect("count");
     }
     println!(
         "{kills} kills, {acknowledged} acknowledged changes, none lost, {present} names in the last file"
     );
+    assert!(acknowledged >= kills);
+}
+
+/// The same with a database, which every other time crashes too.
+#[cfg(feature = "postgres")]
+#[test]
+fn row_96_what_was_acknowledged_survives_a_kill_in_postgres() {
+    let Some(server) = common::postgres::own_server() else { return };
+    let kills = kills("TIBET_KILLS_POSTGRES", 4);
+    let mut random = Random(0x5eed_0fad_00d5_eed6);
+    let mut acknowledged = 0u64;
+    let mut url = String::new();
+    let mut said = Acknowledged::default();
+    for round in 1..=kills {
+        if round % ROUNDS_PER_FILE == 1 {
+            said = Acknowledged::default();
+            url = server.database();
+        }
+        said.round(round, &mut random, (URL, url.as_ref()));
+        if round % 2 == 0 {
+            server.stop("QUIT");
+            server.run();
+        }
+        said.check(round, &in_postgres(&url));
+        acknowledged += said.hashes.len() as u64;
+    }
+    println!("{kills} kills with PostgreSQL, {acknowledged} acknowledged changes, none lost");
     assert!(acknowledged >= kills);
 }

@@ -340,7 +340,7 @@ fn a_panic_in_a_group_keeps_nothing_and_the_registry_goes_on() {
     assert_clean(&registry);
 }
 
-on_both_stores! {
+on_all_stores! {
     /// A group in a group is part of it.
     fn a_group_within_a_group_is_part_of_it(registry) {
         let result = registry.group(|registry| {

@@ -39,7 +39,7 @@ fn status<S: Store>(registry: &Registry<S>, device: &Device) -> IdentityStatus {
     registry.peek(device.name(), START).expect("read").expect("there").route.status
 }
 
-on_both_stores! {
+on_all_stores! {
     /// Row 53.
     fn row_53_rotations_that_do_not_fit_are_refused(registry) {
         let device = Device::new("jis:a", 10);

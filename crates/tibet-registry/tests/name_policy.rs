@@ -30,7 +30,7 @@ fn refused_with(refusal: Refusal) -> PermissionError {
     }
 }
 
-on_both_stores! {
+on_all_stores! {
     /// Row 44.
     fn row_44_a_name_below_an_existing_one_needs_its_grant(registry) {
         register(registry, &Device::new("jis:home", 0));

@@ -26,7 +26,7 @@ fn names(names: &[&str]) -> std::collections::BTreeSet<Name> {
     names.iter().map(|text| common::name(text)).collect()
 }
 
-on_both_stores! {
+on_all_stores! {
     fn the_log_tells_which_names_were_written(registry) {
         assert_eq!(registry.changes_since(0).expect("read"), tibet_registry::Changes::default());
         let (mut hub, lamp) = (Device::new("jis:hub", 10), Device::new("jis:lamp", 20));

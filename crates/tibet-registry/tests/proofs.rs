@@ -17,7 +17,7 @@ fn answer(challenge: &Challenge, device: &Device, now: UnixTime) -> Signed<Proof
     challenge.answer(&device.identity, &device.key, [3; 32], now).expect("answered")
 }
 
-on_both_stores! {
+on_all_stores! {
     /// Row 61.
     fn row_61_a_challenge_is_answered_once(registry) {
         let device = Device::new("jis:a", 10);

@@ -12,7 +12,7 @@ fn disputed<S: Store>(registry: &Registry<S>, device: &Device) -> bool {
     registry.standing(device.name(), START).expect("standing").disputed
 }
 
-on_both_stores! {
+on_all_stores! {
     /// Row 50: a lower number is stale, whatever it says, and does not become evidence.
     fn row_50_a_lower_sequence_number_is_dropped(registry) {
         let mut device = Device::new("jis:a", 10);

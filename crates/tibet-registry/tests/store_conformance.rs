@@ -182,20 +182,27 @@ fn the_sqlite_store_conforms_and_remembers() {
     let dir = tempfile::tempdir().expect("dir");
     let path = dir.path().join("registry.db");
     conforms(&mut SqliteStore::open(&path).expect("file"));
-    let store = SqliteStore::open(&path).expect("again");
+    remembers(&SqliteStore::open(&path).expect("again"));
+}
+
+/// What [`conforms`] has left, seen by another handle.
+fn remembers<S: Store>(store: &S) {
     assert_eq!(store.count(), Ok(4));
     assert_eq!(store.setting("x"), Ok(Some("2".into())));
     assert_eq!(store.head().expect("head").map(|head| head.count), Some(5));
     assert_eq!(store.evidence(1).expect("evidence").len(), MAX_EVIDENCE);
 }
 
-/// What is not committed is not there, neither for others meanwhile nor for oneself after a rollback.
+#[cfg(feature = "postgres")]
 #[test]
-fn a_sqlite_transaction_shows_nothing_before_its_commit() {
-    let dir = tempfile::tempdir().expect("dir");
-    let path = dir.path().join("registry.db");
-    let mut store = SqliteStore::open(&path).expect("file");
-    let other = SqliteStore::open(&path).expect("file");
+fn the_postgres_store_conforms_and_remembers() {
+    let Some(database) = common::postgres::Database::new() else { return };
+    conforms(&mut database.store());
+    remembers(&database.store());
+}
+
+/// What is not committed is not there, neither for others meanwhile nor for oneself after a rollback.
+fn shows_nothing_before_its_commit<S: Store>(mut store: S, other: &S) {
     store.begin().expect("begin");
     store.claim(&name("jis:a"), b"one").expect("claimed");
     assert!(other.entry(&name("jis:a")).expect("read").is_none());
@@ -206,5 +213,21 @@ fn a_sqlite_transaction_shows_nothing_before_its_commit() {
     assert_eq!(store.claim(&name("jis:a"), b"two"), Ok(Some(1)));
     store.commit().expect("commit");
     assert!(other.entry(&name("jis:a")).expect("read").is_some());
+    assert_eq!(other.check_indexes(), Ok(()));
+}
+
+#[test]
+fn a_sqlite_transaction_shows_nothing_before_its_commit() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("registry.db");
+    let other = SqliteStore::open(&path).expect("file");
+    shows_nothing_before_its_commit(SqliteStore::open(&path).expect("file"), &other);
     assert!(other.check().is_ok());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_postgres_transaction_shows_nothing_before_its_commit() {
+    let Some(database) = common::postgres::Database::new() else { return };
+    shows_nothing_before_its_commit(database.store(), &database.store());
 }

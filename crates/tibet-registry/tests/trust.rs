@@ -119,7 +119,7 @@ fn standing<S: Store>(registry: &Registry<S>, device: &Device, now: UnixTime) ->
     registry.standing(device.name(), now).expect("standing")
 }
 
-on_both_stores! {
+on_all_stores! {
     /// Row 73.
     fn row_73_being_looked_up_or_asked_moves_nothing(registry) {
         let mut device = Device::new("jis:a", 10);

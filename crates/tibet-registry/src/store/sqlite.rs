@@ -7,9 +7,11 @@ use std::time::Duration;
 use jis::{Capability, Name, UnixTime};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
-use sha2::{Digest as _, Sha256};
 use tibet_core::{Head, Query, Token, sqlite as tokens};
 
+use super::columns::{
+    below, millis, signed, stored_key, stored_name, time, unsigned, with_checksum, without_checksum,
+};
 use super::{Evidence, KeyUse, MAX_EVIDENCE, Store, StoreError, StoredEntry, StoredVouch};
 
 /// `TIBE` in ASCII, in the file's header: this file is a registry and nothing else.
@@ -22,8 +24,6 @@ const CHECKED_WHEN_OPENED: u64 = 256 << 20;
 const OPEN_ATTEMPTS: u32 = 500;
 /// SQLite has no smaller pages, so no smaller files but the empty one.
 const SMALLEST_PAGE: u64 = 512;
-/// Bytes of the checksum after each entry.
-const CHECKSUM: usize = 16;
 
 /// Portable but for `WITHOUT ROWID` and the types' names. Numbers of identities and capabilities keep the indexes small.
 const TABLES: &str = "
@@ -226,54 +226,9 @@ impl SqliteStore {
     }
 }
 
-/// First bytes of SHA-256 over the name, a zero, and the entry.
-fn checksum(name: &Name, entry: &[u8]) -> [u8; CHECKSUM] {
-    let hash = Sha256::new().chain_update(name.as_str()).chain_update([0]).chain_update(entry).finalize();
-    *hash.first_chunk().expect("SHA-256 has 32 bytes")
-}
-
-fn with_checksum(name: &Name, entry: &[u8]) -> Vec<u8> {
-    [entry, &checksum(name, entry)].concat()
-}
-
-fn without_checksum<'a>(name: &Name, stored: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    match stored.split_last_chunk::<CHECKSUM>() {
-        Some((entry, sum)) if *sum == checksum(name, entry) => Ok(entry),
-        _ => Err(StoreError::Damaged(format!("the entry of {name} is not what was written"))),
-    }
-}
-
-/// A byte for the use, then the key.
-fn stored_key(usage: KeyUse, key: &[u8; 32]) -> [u8; 33] {
-    let mut stored = [0; 33];
-    stored[0] = match usage {
-        KeyUse::Identity => 1,
-        KeyUse::Transport => 2,
-    };
-    stored[1..].copy_from_slice(key);
-    stored
-}
-
-/// Names are checked when they enter; one that no longer parses was changed in the file.
-fn stored_name(text: &str) -> Result<Name, StoreError> {
-    text.parse().map_err(|_| StoreError::Damaged(format!("{text:?} stands where a name should")))
-}
-
 /// The name in a column, read in place.
 fn name_in(row: &Row<'_>, column: usize) -> Result<Name, StoreError> {
     stored_name(row.get_ref(column)?.as_str().map_err(|_| StoreError::Damaged("a name is no text".into()))?)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-fn millis(time: UnixTime) -> i64 {
-    signed(time.as_millis())
 }
 
 impl Store for SqliteStore {
@@ -345,9 +300,9 @@ impl Store for SqliteStore {
     }
 
     fn has_names_below(&self, name: &Name) -> Result<bool, StoreError> {
-        // Names below jis:a begin with "jis:a:"; the next character after ':' is ';', which no name holds.
+        let (first, end) = below(name);
         let sql = "SELECT EXISTS (SELECT 1 FROM registry_identities WHERE name > ?1 AND name < ?2)";
-        let found = self.first(sql, [format!("{name}:"), format!("{name};")], |row| row.get(0))?;
+        let found = self.first(sql, [first, end], |row| row.get(0))?;
         Ok(found.unwrap_or(false))
     }
 
@@ -483,7 +438,7 @@ impl Store for SqliteStore {
                 voucher_name: stored_name(&name)?,
                 factor_permille: unsigned(factor),
                 voucher_generation: unsigned(generation),
-                expires_at: UnixTime::from_millis(unsigned(expires_at)).unwrap_or(UnixTime::MAX),
+                expires_at: time(expires_at),
             })
         };
         rows.into_iter().map(build).collect()

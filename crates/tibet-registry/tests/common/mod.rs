@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,9 +266,9 @@ pub fn assert_untouched<S: Store, T: std::fmt::Debug>(
     refusal
 }
 
-/// A test over both stores. At its end every registry must pass its own audit.
+/// A test over all stores. At its end every registry must pass its own audit.
 #[macro_export]
-macro_rules! on_both_stores {
+macro_rules! on_all_stores {
     ($($(#[$attribute:meta])* fn $name:ident($registry:ident) $body:block)+) => {$(
         $(#[$attribute])*
         #[test]
@@ -277,6 +280,10 @@ macro_rules! on_both_stores {
             run(&mut $crate::common::in_memory());
             let dir = tempfile::tempdir().expect("dir");
             run(&mut $crate::common::on_disk(&dir.path().join("registry.db")));
+            #[cfg(feature = "postgres")]
+            if let Some(database) = $crate::common::postgres::Database::new() {
+                run(&mut database.registry());
+            }
         }
     )+};
 }
