@@ -26,7 +26,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jis::{Name, UnixTime};
+use jis::{Name, PublicKey, UnixTime};
 use tibet_ping::{
     Answered, Ask, AskError, Binding, Discovered, Event, Glob, KeySource, NodeConfig, NodeIdentity,
     NodeStats, OperatorError, Packet, Peer, PingNode, RestartBound, Rule, Trust, VouchId,
@@ -310,6 +310,27 @@ impl IotNode {
     /// [`OperatorError`].
     pub fn bind_key(&self, binding: Binding) -> Result<bool, OperatorError> {
         self.act(|node, _| node.bind_key(binding, KeySource::Operator))
+    }
+
+    /// Binds a name to the key of its verified record: what was pinned before gives way, the operator's word does not. Whether it is bound so now.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn learn_key(&self, binding: Binding) -> Result<bool, OperatorError> {
+        self.act(|node, _| node.bind_key(binding, KeySource::Record))
+    }
+
+    /// The key a name is bound to.
+    #[must_use]
+    pub fn key_of(&self, name: &Name) -> Option<PublicKey> {
+        self.shared.node().key_of(name)
+    }
+
+    /// How far a name is trusted.
+    #[must_use]
+    pub fn trust_in(&self, name: &Name) -> Trust {
+        let now = self.now();
+        self.shared.node().trust_in(name, now)
     }
 
     /// Lets a name speak without a signature, for as long as it has no key (SECURITY R72).
