@@ -18,6 +18,12 @@ pub mod secret_file;
 pub mod server;
 pub use tibet_iot::system;
 
+mod client;
+pub use client::{
+    Asked, Asker, FoundName, IncomingQuestion, MAX_FOUND, NodeAddress, NodeAddressError, NodeClient,
+    NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, ResolveError, Route, RouteNote,
+    RouteOrigin, Session, Verification, Wire,
+};
 mod device;
 pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};
 mod overlay;
@@ -26,6 +32,6 @@ pub use overlay::{
     OverlayError, OverlayRoute, OverlayStatus,
 };
 mod resolver;
-pub use resolver::{LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};
+pub use resolver::{KnownName, LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};
 mod state_dir;
 pub use state_dir::{OpenError, StateDir};

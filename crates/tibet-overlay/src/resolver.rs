@@ -1,6 +1,10 @@
 //! Finding devices with a memory of one's own.
 
-use std::collections::HashMap;
+mod memory;
+pub use memory::KnownName;
+use memory::{Change, Memory};
+
+use std::path::Path;
 
 use jis::{
     EventError, Identity, IdentityStatus, KeyEvent, Name, Record, RecordError, RecordVersion, Signed,
@@ -15,16 +19,11 @@ pub const MAX_REMEMBERED: usize = 65_536;
 /// Resolves names: own registry → cache within its ttl → last known, marked as such.
 ///
 /// Whatever it learns it verifies itself, key events and record, and it never goes back: an older record, or an older key, is not taken
-/// for a name of which it has seen a newer one, whoever hands it out (SECURITY R42).
+/// for a name of which it has seen a newer one, whoever hands it out (SECURITY R42). With a file ([`OverlayResolver::open`]) that holds beyond the
+/// program's end, and for all programs that share it.
 #[derive(Debug, Default)]
 pub struct OverlayResolver {
-    known: HashMap<Name, Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    identity: Identity,
-    record: Signed<Record>,
+    memory: Memory,
 }
 
 /// Where an answer comes from.
@@ -54,6 +53,9 @@ pub enum LearnError {
     /// The key events do not verify.
     #[error("key events refused: {0}")]
     Events(#[from] EventError),
+    /// There are key events that cannot be read, or more than an identity has.
+    #[error("the key events cannot be read")]
+    Unreadable,
     /// The record is not that of the identity the events lead to.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -77,6 +79,15 @@ pub enum LearnError {
     /// Too many names are remembered.
     #[error("too many names are remembered")]
     Full,
+    /// What was seen before cannot be read, or what is new cannot be kept: nothing is believed without.
+    #[error("the resolver's memory: {0}")]
+    Memory(StoreError),
+}
+
+impl From<StoreError> for LearnError {
+    fn from(error: StoreError) -> Self {
+        if error == StoreError::Full { Self::Full } else { Self::Memory(error) }
+    }
 }
 
 impl OverlayResolver {
@@ -86,7 +97,16 @@ impl OverlayResolver {
         Self::default()
     }
 
-    /// Takes in a history and a record from anywhere. True when it was news.
+    /// A resolver that remembers in this file, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { memory: Memory::open(path)? })
+    }
+
+    /// Takes in a history and a record from anywhere. True when it was news. A revocation is remembered too: what the revoked key signed is
+    /// not believed again.
     ///
     /// # Errors
     /// [`LearnError`]; what was known stays.
@@ -97,36 +117,32 @@ impl OverlayResolver {
         now: UnixTime,
     ) -> Result<bool, LearnError> {
         let identity = Identity::replay(events, &[])?;
-        if identity.status != IdentityStatus::Active {
-            return Err(LearnError::Revoked);
-        }
-        let claimed = identity.check_record(&record)?;
-        if let Some(known) = self.known.get(&identity.name) {
-            let (held, offered) = (known.record.claims().version, claimed.version);
-            if known.identity.fingerprint != identity.fingerprint {
-                return Err(LearnError::OtherIdentity);
-            }
-            if offered < held {
-                return Err(LearnError::Rollback { known: held, offered });
-            }
-            if offered == held {
-                return if known.record.message() == record.message() {
-                    Ok(false)
-                } else {
-                    Err(LearnError::Equivocation)
-                };
-            }
-        } else {
-            self.make_room(now)?;
-        }
-        self.known.insert(identity.name.clone(), Known { identity, record });
-        Ok(true)
+        Identity { status: IdentityStatus::Active, ..identity.clone() }.check_record(&record)?;
+        let name = identity.name.clone();
+        let offered = KnownName { identity, record, events: events.to_vec() };
+        self.memory.change(&name, now, |known| judge(known, offered))
+    }
+
+    /// What is known of a name, revoked or not, expired or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] of its file.
+    pub fn known(&self, name: &Name) -> Result<Option<KnownName>, StoreError> {
+        self.memory.get(name)
+    }
+
+    /// How many pairs of records are kept that a device signed under one version (SECURITY R42). Without a file none are.
+    ///
+    /// # Errors
+    /// [`StoreError`] of its file.
+    pub fn evidence(&self) -> Result<u64, StoreError> {
+        self.memory.evidence()
     }
 
     /// Resolves a name; `None` when nothing at all is known of it.
     ///
     /// # Errors
-    /// [`StoreError`] of the registry.
+    /// [`StoreError`] of the registry, or of its own file.
     pub fn resolve<S: Store>(
         &self,
         name: &Name,
@@ -143,37 +159,47 @@ impl OverlayResolver {
             }
         }
         // What the registry knows, expired or not, still says which identity has the name and which records are older.
-        let fits = |known: &&Known| {
-            local.as_ref().is_none_or(|local| {
-                known.identity.fingerprint == local.route.fingerprint
-                    && known.record.claims().version >= local.route.version
-            })
+        let fits = |known: &KnownName| {
+            known.identity.status == IdentityStatus::Active
+                && local.as_ref().is_none_or(|local| {
+                    known.identity.fingerprint == local.route.fingerprint
+                        && known.record.claims().version >= local.route.version
+                })
         };
-        let Some(known) = self.known.get(name).filter(fits) else {
+        let Some(known) = self.memory.get(name)?.filter(fits) else {
             let record = local.map(|local| local.route.record()).transpose()?;
             return Ok(record.map(|record| ResolvedRoute { record, source: RouteSource::LastKnown }));
         };
         let current = now <= known.record.claims().expires_at();
         let source = if current { RouteSource::Cache } else { RouteSource::LastKnown };
-        Ok(Some(ResolvedRoute { record: known.record.clone(), source }))
+        Ok(Some(ResolvedRoute { record: known.record, source }))
     }
+}
 
-    fn make_room(&mut self, now: UnixTime) -> Result<(), LearnError> {
-        if self.known.len() < MAX_REMEMBERED {
-            return Ok(());
-        }
-        let expiry = |known: &Known| known.record.claims().expires_at();
-        let oldest = self
-            .known
-            .iter()
-            .min_by_key(|(_, known)| expiry(known))
-            .map(|(name, known)| (name.clone(), expiry(known)));
-        match oldest {
-            Some((name, expires_at)) if expires_at < now => {
-                self.known.remove(&name);
-                Ok(())
-            }
-            _ => Err(LearnError::Full),
-        }
+/// Whether what is offered is newer than what is known.
+fn judge(known: Option<&KnownName>, offered: KnownName) -> Change<bool, LearnError> {
+    let revoked = offered.identity.status != IdentityStatus::Active;
+    let taken = if revoked { Err(LearnError::Revoked) } else { Ok(true) };
+    let Some(known) = known else {
+        return Change { keep: Some(offered), evidence: None, result: taken };
+    };
+    if known.identity.fingerprint != offered.identity.fingerprint {
+        return Change::nothing(Err(LearnError::OtherIdentity));
+    }
+    let (held, new) = (known.record.claims().version, offered.record.claims().version);
+    if known.identity.status != IdentityStatus::Active && new.generation <= known.identity.generation {
+        return Change::nothing(Err(LearnError::Revoked));
+    }
+    if new < held {
+        return Change::nothing(Err(LearnError::Rollback { known: held, offered: new }));
+    }
+    if new == held && known.record.message() != offered.record.message() {
+        let evidence = Some([known.record.clone(), offered.record]);
+        return Change { keep: None, evidence, result: Err(LearnError::Equivocation) };
+    }
+    // A revocation of the key we know comes with the record we know.
+    match (new == held, revoked) {
+        (true, false) => Change::nothing(Ok(false)),
+        _ => Change { keep: Some(offered), evidence: None, result: taken },
     }
 }

@@ -7,6 +7,9 @@
 //! STATE-DIR/nodes/home.hub/        what the node of that name keeps between runs, see tibet_iot::NodeState
 //! STATE-DIR/nodes/home.hub/log.pem the key its own audit logs are signed with
 //! STATE-DIR/nodes/home.hub/log.pub the public part, z6Mk…, for whoever verifies them
+//! STATE-DIR/client.pem             the key that questions to overlay nodes are signed with where no device asks
+//! STATE-DIR/overlay-nodes          the keys that overlay nodes are known by, see NodePins
+//! STATE-DIR/resolver.db            what was seen of names, so that nothing older is believed, see OverlayResolver
 //! ```
 
 use std::fs;
@@ -14,11 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jis::pem;
-use jis::{Name, PublicKey, SecretKey};
+use jis::{Identity, Inception, Name, NextKeyCommitment, PublicKey, SecretKey, Signed};
+use tibet_ping::NodeIdentity;
 use tibet_registry::{Opening, Policy, Registry, SqliteStore, StoreError};
 use zeroize::Zeroizing;
 
+use crate::client::NodePins;
 use crate::device::{DeviceError, DeviceFiles};
+use crate::resolver::OverlayResolver;
 use crate::secret_file;
 use crate::system::random;
 
@@ -119,6 +125,43 @@ impl StateDir {
     /// [`DeviceError`].
     pub fn node_log_public_key(&self, name: &Name) -> Result<Option<PublicKey>, DeviceError> {
         Ok(read_key_file(&self.node(name).join("log.pem"))?.map(|key| key.public_key()))
+    }
+
+    /// Whoever asks overlay nodes from here without being a device: named by a key of its own, `jis:ed25519:z6Mk…`, made on first use.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn client_identity(&self) -> Result<NodeIdentity, DeviceError> {
+        let path = self.root.join("client.pem");
+        secret_file::create_directory(&self.root)?;
+        // Two programs that begin at once shall not make two keys.
+        let lock = secret_file::lock_directory(&self.root)?;
+        let key = match read_key_file(&path)? {
+            Some(key) => key,
+            None => {
+                let key = new_key()?;
+                secret_file::create(&path, &pem::encode_identity(&key, None))?;
+                key
+            }
+        };
+        drop(lock);
+        named_by_its_key(key)
+    }
+
+    /// The keys that overlay nodes are known by.
+    #[must_use]
+    pub fn node_pins(&self) -> NodePins {
+        NodePins::in_file(self.root.join("overlay-nodes"))
+    }
+
+    /// A resolver that remembers here.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn resolver(&self) -> Result<OverlayResolver, OpenError> {
+        let path = self.root.join("resolver.db");
+        secret_file::create_directory(&self.root).map_err(DeviceError::from)?;
+        OverlayResolver::open(&path).map_err(|source| OpenError::Store { path, source })
     }
 
     /// The names of the identities kept here, sorted.
@@ -231,4 +274,15 @@ fn make_log_key(path: &Path) -> Result<SecretKey, DeviceError> {
     let key = new_key()?;
     secret_file::replace(path, &pem::encode_identity(&key, None))?;
     Ok(key)
+}
+
+/// It never rotates: the name is the key. So there is no next key, and the commitment is to the key itself.
+fn named_by_its_key(key: SecretKey) -> Result<NodeIdentity, DeviceError> {
+    let public = key.public_key();
+    let name = Name::of_key(&public);
+    let next = NextKeyCommitment::to(&public);
+    let inception =
+        Inception { name: name.clone(), key: public, next, created_at: jis::UnixTime::from_secs(0) };
+    let Identity { fingerprint, generation, .. } = Identity::incept(&Signed::seal(inception, &key)?)?;
+    Ok(NodeIdentity { name, key, generation, fingerprint })
 }

@@ -1,0 +1,159 @@
+//! The intents that a device or its owner asks of one node.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use jis::{
+    Capability, Challenge, ChallengePurpose, Name, PublicKey, Query, Record, Revocation, Signed,
+    SignedRotation,
+};
+
+use super::{NodeClient, QueryError};
+use crate::intents::{
+    FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone, ProofAnswer, RegisterAnswer,
+    RegisterRequest, ResolveAnswer,
+};
+use crate::system::{self, random};
+
+/// Names listed at most, however many a node has.
+pub const MAX_FOUND: usize = 100_000;
+
+/// A device's proof, as it came through a node. Not judged yet.
+#[derive(Debug, Clone)]
+pub struct Asked<T> {
+    /// What the device answered.
+    pub answer: T,
+    /// Where the node asked it.
+    pub device: Option<SocketAddr>,
+    /// From us to the device and back.
+    pub round_trip: Duration,
+    /// From the node to the device and back, by the node's word.
+    pub device_round_trip: Duration,
+}
+
+impl NodeClient {
+    /// Registers a device.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn register(&self, request: RegisterRequest) -> Result<RegisterAnswer, QueryError> {
+        let values = self.query(&OverlayRequest::Register(Box::new(request))).await?;
+        RegisterAnswer::read(&values).map_err(|reason| self.malformed(reason))
+    }
+
+    /// Tells of an identity's next key.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn rotate(
+        &self,
+        rotation: SignedRotation,
+        record: Signed<Record>,
+    ) -> Result<RegisterAnswer, QueryError> {
+        let request = OverlayRequest::Rotate { rotation: Box::new(rotation), record: Box::new(record) };
+        let values = self.query(&request).await?;
+        RegisterAnswer::read(&values).map_err(|reason| self.malformed(reason))
+    }
+
+    /// Tells of the end of a key or a name.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn revoke(&self, revocation: Signed<Revocation>) -> Result<(), QueryError> {
+        self.query(&OverlayRequest::Revoke(Box::new(revocation))).await.map(|_| ())
+    }
+
+    /// What the node knows of a device besides its record: whether it is there, since when its name is bound, how far the node trusts it.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn describe(&self, name: &Name) -> Result<ResolveAnswer, QueryError> {
+        let request = OverlayRequest::Resolve { name: name.clone(), events_from: None };
+        let answer = ResolveAnswer::read(&self.query(&request).await?);
+        let answer = answer.map_err(|reason| self.malformed(reason))?;
+        if answer.record.claims().name != *name {
+            return Err(self.malformed(Malformed("record")));
+        }
+        Ok(answer)
+    }
+
+    /// The names that offer a capability, at most `limit` and [`MAX_FOUND`].
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn find(&self, capability: &Capability, limit: usize) -> Result<Vec<Name>, QueryError> {
+        let limit = limit.min(MAX_FOUND);
+        let (mut names, mut after) = (Vec::new(), 0);
+        while names.len() < limit {
+            let request = OverlayRequest::Find { capability: capability.clone(), after };
+            let page = FoundNames::read(&self.query(&request).await?);
+            let page = page.map_err(|reason| self.malformed(reason))?;
+            names.extend(page.names);
+            match page.next {
+                None => break,
+                // Else it could send us round for ever.
+                Some(next) if next > after => after = next,
+                Some(_) => return Err(self.malformed(Malformed("next"))),
+            }
+        }
+        names.truncate(limit);
+        Ok(names)
+    }
+
+    /// Has a device prove itself to us: a challenge of ours, in our name (SECURITY R9), and what the device answered to it. Whether the proof
+    /// convinces is for [`Challenge::check`].
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn challenge(
+        &self,
+        prover: &Name,
+    ) -> Result<(Challenge, Asked<Signed<jis::Proof>>), QueryError> {
+        let identity = self.asker().identity();
+        let issued_at = system::now();
+        let challenge = Challenge {
+            purpose: ChallengePurpose::Verify,
+            prover: prover.clone(),
+            verifier: identity.name.clone(),
+            verifier_key: identity.key.public_key(),
+            verifier_nonce: random()?,
+            issued_at,
+            expires_at: issued_at.saturating_add(Challenge::MAX_LIFETIME),
+            channel_binding: [0; 32],
+        };
+        let started = Instant::now();
+        let values = self.query(&OverlayRequest::Challenge(Box::new(challenge.clone()))).await?;
+        let round_trip = started.elapsed();
+        let answer = ProofAnswer::read(&values).map_err(|reason| self.malformed(reason))?;
+        let ProofAnswer { proof, asked, elapsed } = answer;
+        Ok((challenge, Asked { answer: proof, device: asked, round_trip, device_round_trip: elapsed }))
+    }
+
+    /// Pings a device with this key through the node.
+    ///
+    /// # Errors
+    /// [`QueryError`]; [`QueryError::Malformed`] also for an answer that the device did not sign.
+    pub async fn ping(
+        &self,
+        name: &Name,
+        key: &PublicKey,
+        intent: &Capability,
+        purpose: &str,
+    ) -> Result<Asked<PongZone>, QueryError> {
+        let identity = self.asker().identity();
+        let request =
+            PingRequest { issued_at: system::now(), intent: intent.clone(), purpose: purpose.to_owned() };
+        let (source, own_key) = (identity.name.clone(), identity.key.public_key());
+        let ping: Query = request.query(random()?, source, own_key, identity.generation, *key);
+        let ping = Signed::seal(ping, &identity.key).map_err(QueryError::Unsignable)?;
+        let request = OverlayRequest::Ping { name: name.clone(), ping: Box::new(ping.clone()) };
+        let started = Instant::now();
+        let values = self.query(&request).await?;
+        let round_trip = started.elapsed();
+        let pong = PongAnswer::read(&values).map_err(|reason| self.malformed(reason))?;
+        let forged = |_| self.malformed(Malformed("pong"));
+        jis::Answer::check(&pong.pong, &ping).map_err(forged)?;
+        let answer = PongZone::read(pong.pong.claims()).map_err(|reason| self.malformed(reason))?;
+        Ok(Asked { answer, device: pong.asked, round_trip, device_round_trip: pong.elapsed })
+    }
+}

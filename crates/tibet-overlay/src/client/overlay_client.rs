@@ -1,0 +1,280 @@
+//! Several nodes, and what was learnt from any of them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jis::{Identity, IdentityStatus, KeyEvent, Name, Record, Signed, UnixTime};
+use tibet_ping::FoundStatus;
+use tibet_registry::{MAX_EVENTS, StoreError};
+
+use super::{NodeClient, QueryError};
+use crate::resolver::{KnownName, LearnError, OverlayResolver};
+use crate::system;
+
+/// Finds devices through overlay nodes, and believes none of them more than its key signs for.
+///
+/// The nodes are asked in their order; what one hands on is verified before it counts, and what was seen before is never taken back
+/// ([`OverlayResolver`]). When no node is there, what is known still serves: see [`Route::origin`].
+#[derive(Debug)]
+pub struct OverlayClient {
+    nodes: Vec<Arc<NodeClient>>,
+    resolver: Mutex<OverlayResolver>,
+}
+
+/// Where a name leads.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The device's own record, verified; `None` where only a neighbour on the network knows it.
+    pub record: Option<Signed<Record>>,
+    /// Who it is, by its key events.
+    pub identity: Option<Identity>,
+    /// Where it can be reached, best first.
+    pub endpoints: Vec<SocketAddr>,
+    /// Who says so.
+    pub origin: RouteOrigin,
+    /// What went wrong on the way here: nodes that were away, or that told what is not so.
+    pub notes: Vec<RouteNote>,
+}
+
+/// Who knew a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteOrigin {
+    /// The registry on this machine.
+    Registry,
+    /// Ourselves, from a record that still holds.
+    Cache,
+    /// A node, as it was written.
+    Node(String),
+    /// A neighbour on the network that has shown its key.
+    Neighbour,
+    /// Ourselves, from a record whose time has run out: where the device was, not where it is.
+    LastKnown,
+}
+
+/// Why a node did not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteNote {
+    /// It could not be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// What it handed out does not verify, or is older than what was seen (SECURITY 3.2 row 82, R42).
+    #[error("what the node {node} says of the name was not believed: {reason}")]
+    Disbelieved {
+        /// As it was written.
+        node: String,
+        /// Why.
+        reason: LearnError,
+    },
+    /// It does not know the name.
+    #[error("the node {node} does not know the name")]
+    Unknown {
+        /// As it was written.
+        node: String,
+    },
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// A node that was asked does not know it, and nobody else does.
+    #[error("{name} is not registered with {}", list(nodes))]
+    Unknown {
+        /// The name.
+        name: Name,
+        /// The nodes that said so.
+        nodes: Vec<String>,
+    },
+    /// Its key or its name has ended.
+    #[error("{name} is revoked")]
+    Revoked {
+        /// The name.
+        name: Name,
+    },
+    /// No node helped, and nothing is known.
+    #[error("{name} cannot be resolved: {}", notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Failed {
+        /// The name.
+        name: Name,
+        /// What was tried.
+        notes: Vec<RouteNote>,
+    },
+    /// What was seen before cannot be read, so nothing can be believed.
+    #[error("the resolver's memory: {0}")]
+    Memory(#[from] StoreError),
+}
+
+fn list(nodes: &[String]) -> String {
+    nodes.join(", ")
+}
+
+/// What a node knew.
+enum Fetched {
+    Known(Box<KnownName>),
+    Unknown,
+    Revoked,
+}
+
+impl OverlayClient {
+    /// Asks these nodes, in this order, and remembers in `resolver`.
+    #[must_use]
+    pub fn new(nodes: Vec<Arc<NodeClient>>, resolver: OverlayResolver) -> Self {
+        Self { nodes, resolver: Mutex::new(resolver) }
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Arc<NodeClient>] {
+        &self.nodes
+    }
+
+    /// Resolves a name: a record that still holds, else the nodes in their order, else what `neighbour` knows, else the last that was known.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn resolve(
+        &self,
+        name: &Name,
+        neighbour: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Result<Route, ResolveError> {
+        let known = self.resolver().known(name)?;
+        match known {
+            Some(known) if is_active(&known) && holds(&known, system::now()) => {
+                Ok(Route::of(known, RouteOrigin::Cache, Vec::new()))
+            }
+            _ => self.refresh(name, neighbour).await,
+        }
+    }
+
+    /// Resolves a name as [`resolve`](Self::resolve) does, but asks the nodes first: a device may have moved or changed its key since.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn refresh(
+        &self,
+        name: &Name,
+        neighbour: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Result<Route, ResolveError> {
+        let mut notes = Vec::new();
+        for node in &self.nodes {
+            match self.fetch(node, name).await {
+                Ok(Fetched::Known(known)) => {
+                    return Ok(Route::of(*known, RouteOrigin::Node(node.address().place()), notes));
+                }
+                Ok(Fetched::Revoked) => return Err(ResolveError::Revoked { name: name.clone() }),
+                Ok(Fetched::Unknown) => notes.push(RouteNote::Unknown { node: node.address().place() }),
+                Err(note) => notes.push(note),
+            }
+        }
+        if let Some(address) = neighbour() {
+            let origin = RouteOrigin::Neighbour;
+            return Ok(Route { record: None, identity: None, endpoints: vec![address], origin, notes });
+        }
+        match self.resolver().known(name)? {
+            Some(known) if !is_active(&known) => Err(ResolveError::Revoked { name: name.clone() }),
+            Some(known) => {
+                let current = holds(&known, system::now());
+                let origin = if current { RouteOrigin::Cache } else { RouteOrigin::LastKnown };
+                Ok(Route::of(known, origin, notes))
+            }
+            None => Err(nowhere(name, notes)),
+        }
+    }
+
+    /// Asks one node, verifies, and remembers.
+    async fn fetch(&self, node: &NodeClient, name: &Name) -> Result<Fetched, RouteNote> {
+        let disbelieved = |reason| RouteNote::Disbelieved { node: node.address().place(), reason };
+        let known = self.resolver().known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
+        // Key events are only ever added: what is known of them is the beginning.
+        let mut events = known.map_or_else(Vec::new, |known| known.events);
+        loop {
+            let from = u8::try_from(events.len()).unwrap_or(u8::MAX - 1);
+            let found = node.lookup(name, Some(from)).await?;
+            if found.status == FoundStatus::Unknown {
+                return Ok(Fetched::Unknown);
+            }
+            let read = found.history.iter().map(|event| KeyEvent::decode(event));
+            let more: Vec<KeyEvent> =
+                read.collect::<Result<_, _>>().map_err(|_| disbelieved(LearnError::Unreadable))?;
+            let progress = !more.is_empty();
+            events.extend(more);
+            if events.len() > MAX_EVENTS {
+                return Err(disbelieved(LearnError::Unreadable));
+            }
+            if progress && events.len() < usize::from(found.events) {
+                continue;
+            }
+            let Some(record) = found.record else {
+                let revoked = matches!(found.status, FoundStatus::KeyRevoked | FoundStatus::NameRevoked);
+                return if revoked { Ok(Fetched::Revoked) } else { Ok(Fetched::Unknown) };
+            };
+            let mut resolver = self.resolver();
+            return match resolver.learn(&events, record, system::now()) {
+                Ok(_) => {
+                    let known =
+                        resolver.known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
+                    Ok(known.map_or(Fetched::Unknown, |known| Fetched::Known(Box::new(known))))
+                }
+                Err(LearnError::Revoked) => Ok(Fetched::Revoked),
+                Err(reason) => Err(disbelieved(reason)),
+            };
+        }
+    }
+
+    fn resolver(&self) -> MutexGuard<'_, OverlayResolver> {
+        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Route {
+    fn of(known: KnownName, origin: RouteOrigin, notes: Vec<RouteNote>) -> Self {
+        let endpoints = known.record.claims().endpoints.iter().map(jis::Endpoint::address).collect();
+        Self { record: Some(known.record), identity: Some(known.identity), endpoints, origin, notes }
+    }
+
+    /// Whether it says where the device was, not where it is.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.origin == RouteOrigin::LastKnown
+    }
+}
+
+impl RouteOrigin {
+    /// One word for programs.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Cache => "cache",
+            Self::Node(_) => "node",
+            Self::Neighbour => "neighbour",
+            Self::LastKnown => "last_known",
+        }
+    }
+}
+
+fn is_active(known: &KnownName) -> bool {
+    known.identity.status == IdentityStatus::Active
+}
+
+fn holds(known: &KnownName, now: UnixTime) -> bool {
+    now <= known.record.claims().expires_at()
+}
+
+/// That a name is unknown is said only if every node that was asked said so, once each.
+fn nowhere(name: &Name, notes: Vec<RouteNote>) -> ResolveError {
+    let unknown = |note: &RouteNote| match note {
+        RouteNote::Unknown { node } => Some(node.clone()),
+        _ => None,
+    };
+    let nodes: Option<BTreeSet<String>> = notes.iter().map(unknown).collect();
+    match nodes {
+        Some(nodes) if !nodes.is_empty() => {
+            ResolveError::Unknown { name: name.clone(), nodes: nodes.into_iter().collect() }
+        }
+        _ => ResolveError::Failed { name: name.clone(), notes },
+    }
+}

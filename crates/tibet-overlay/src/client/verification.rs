@@ -1,0 +1,211 @@
+//! Having a device prove who it is, from anywhere.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jis::{Capability, Identity, Name, Proof, PublicKey, Signed, UnixTime};
+
+use super::overlay_client::{OverlayClient, ResolveError};
+use super::{NodeClient, QueryError};
+use crate::intents::{FailureCode, PongZone, ResolveAnswer};
+use crate::system;
+
+/// The way through a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePath {
+    /// The node, as it was written.
+    pub node: String,
+    /// Its key.
+    pub key: Option<PublicKey>,
+    /// Where the node asked the device.
+    pub device: Option<SocketAddr>,
+    /// From us to the device and back.
+    pub round_trip: Duration,
+    /// From the node to the device and back, by the node's word.
+    pub device_round_trip: Duration,
+}
+
+/// What a verification showed.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// Who was asked.
+    pub name: Name,
+    /// Who that is, by its key events: what the proof was judged by.
+    pub identity: Identity,
+    /// Whether it holds the key of its name, now.
+    pub verified: bool,
+    /// Whether it was asked at all.
+    pub asked: bool,
+    /// Why it is not verified.
+    pub reason: Option<String>,
+    /// Its proof.
+    pub proof: Option<Signed<Proof>>,
+    /// The way the question took.
+    pub path: Option<NodePath>,
+    /// What the node knows of it besides, by the node's word.
+    pub described: Option<ResolveAnswer>,
+}
+
+impl Verification {
+    /// Since when its name is bound, by the node's word.
+    #[must_use]
+    pub fn registered_at(&self) -> Option<UnixTime> {
+        self.described.as_ref().map(|described| described.registered_at)
+    }
+}
+
+/// A ping's answer through a node.
+#[derive(Debug, Clone)]
+pub struct Pong {
+    /// The zone we stand in with the device.
+    pub zone: PongZone,
+    /// The way the question took.
+    pub path: NodePath,
+}
+
+/// Why nobody could be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReachError {
+    /// It is not known who that is.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// No node could ask it; the words of each.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Nodes(Vec<QueryError>),
+    /// There is no node to ask.
+    #[error("there is no node to ask")]
+    NoNode,
+}
+
+impl OverlayClient {
+    /// Has a device prove who it is, through the first node that gets an answer from it. The challenge is ours and in our name, the proof is judged
+    /// here, by the key events: a node can neither make a proof nor use ours elsewhere.
+    ///
+    /// # Errors
+    /// [`ReachError`] when nobody could be asked; that a device does not prove itself is no error.
+    pub async fn verify(&self, name: &Name) -> Result<Verification, ReachError> {
+        let identity = self.identity(name).await?;
+        let mut verification = Verification {
+            name: name.clone(),
+            identity,
+            verified: false,
+            asked: false,
+            reason: None,
+            proof: None,
+            path: None,
+            described: None,
+        };
+        let mut failed = Vec::new();
+        for node in self.nodes() {
+            match node.challenge(name).await {
+                Ok((challenge, asked)) => {
+                    let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
+                    let judged = challenge.check(&asked.answer, &verification.identity, system::now());
+                    verification.verified = judged.is_ok();
+                    verification.asked = true;
+                    verification.reason = judged.err().map(|error| error.to_string());
+                    verification.proof = Some(asked.answer);
+                    verification.path = Some(path);
+                }
+                Err(error) => {
+                    failed.push(error);
+                    continue;
+                }
+            }
+            // By the node's word only, and without it the proof is no less a proof.
+            verification.described = node.describe(name).await.ok();
+            return Ok(verification);
+        }
+        let silent = failed.iter().any(|error| error.code() == Some(FailureCode::NoAnswer));
+        let heard = failed.iter().any(|error| error.failure().is_some());
+        if failed.is_empty() || !heard {
+            return Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) });
+        }
+        verification.asked = silent;
+        verification.reason = Some(ReachError::Nodes(failed).to_string());
+        for node in self.nodes() {
+            if let Ok(described) = node.describe(name).await {
+                verification.described = Some(described);
+                break;
+            }
+        }
+        Ok(verification)
+    }
+
+    /// Pings a device through the first node that gets an answer from it.
+    ///
+    /// # Errors
+    /// [`ReachError`].
+    pub async fn ping(&self, name: &Name, intent: &Capability, purpose: &str) -> Result<Pong, ReachError> {
+        let identity = self.identity(name).await?;
+        let mut failed = Vec::new();
+        for node in self.nodes() {
+            match node.ping(name, &identity.key, intent, purpose).await {
+                Ok(asked) => {
+                    let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
+                    return Ok(Pong { zone: asked.answer, path });
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) })
+    }
+
+    /// What the first node that answers knows of a device besides its record.
+    ///
+    /// # Errors
+    /// [`ReachError`].
+    pub async fn describe(&self, name: &Name) -> Result<(String, ResolveAnswer), ReachError> {
+        self.first(async |node: &NodeClient| Ok((node.address().place(), node.describe(name).await?))).await
+    }
+
+    /// The names that offer a capability, by the first node that answers: the node, and at most `limit` names.
+    ///
+    /// # Errors
+    /// [`ReachError`].
+    pub async fn find(
+        &self,
+        capability: &Capability,
+        limit: usize,
+    ) -> Result<(String, Vec<Name>), ReachError> {
+        self.first(async |node: &NodeClient| {
+            Ok((node.address().place(), node.find(capability, limit).await?))
+        })
+        .await
+    }
+
+    /// The identity behind a name, as new as the nodes have it.
+    async fn identity(&self, name: &Name) -> Result<Identity, ReachError> {
+        let route = self.refresh(name, || None).await?;
+        // Without neighbours every route comes with its key events.
+        let unknown = || ResolveError::Failed { name: name.clone(), notes: Vec::new() };
+        Ok(route.identity.ok_or_else(unknown)?)
+    }
+
+    async fn first<T>(
+        &self,
+        ask: impl AsyncFn(&NodeClient) -> Result<T, QueryError>,
+    ) -> Result<T, ReachError> {
+        let mut failed = Vec::new();
+        for node in self.nodes() {
+            match ask(node).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) })
+    }
+}
+
+impl NodePath {
+    fn of(
+        node: &NodeClient,
+        device: Option<SocketAddr>,
+        round_trip: Duration,
+        device_round_trip: Duration,
+    ) -> Self {
+        let key = node.session().map(|session| session.key);
+        Self { node: node.address().place(), key, device, round_trip, device_round_trip }
+    }
+}
