@@ -15,6 +15,8 @@ mod overlay_client;
 pub use overlay_client::{OverlayClient, ResolveError, Route, RouteNote, RouteOrigin};
 mod pins;
 pub use pins::NodePins;
+mod socket;
+pub use socket::{MakeNode, Socket};
 mod verification;
 pub use verification::{NodePath, Pong, ReachError, Verification};
 

@@ -20,9 +20,9 @@ pub use tibet_iot::system;
 
 mod client;
 pub use client::{
-    Asked, Asker, FoundName, IncomingQuestion, MAX_FOUND, NodeAddress, NodeAddressError, NodeClient,
-    NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, ResolveError, Route, RouteNote,
-    RouteOrigin, Session, Verification, Wire,
+    Asked, Asker, FoundName, IncomingQuestion, MAX_FOUND, MakeNode, NodeAddress, NodeAddressError,
+    NodeClient, NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, ResolveError, Route,
+    RouteNote, RouteOrigin, Session, Socket, Verification, Wire,
 };
 mod device;
 pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};
@@ -30,6 +30,11 @@ mod overlay;
 pub use overlay::{
     AuditFormat, DeviceOptions, ExportError, IdentityOverlay, IdentityProof, NodeSummary, OptionsError,
     OverlayError, OverlayRoute, OverlayStatus,
+};
+mod remote;
+pub use remote::{
+    Attempt, FindReport, FoundDevice, PingReport, RemoteError, RemoteErrorKind, RemoteOverlay, ResolveReport,
+    VerifyReport,
 };
 mod resolver;
 pub use resolver::{KnownName, LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};

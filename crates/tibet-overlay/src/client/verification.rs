@@ -78,6 +78,12 @@ pub enum ReachError {
     NoNode,
 }
 
+impl ReachError {
+    fn of(failed: Vec<QueryError>) -> Self {
+        if failed.is_empty() { Self::NoNode } else { Self::Nodes(failed) }
+    }
+}
+
 impl OverlayClient {
     /// Has a device prove who it is, through the first node that gets an answer from it. The challenge is ours and in our name, the proof is judged
     /// here, by the key events: a node can neither make a proof nor use ours elsewhere.
@@ -119,8 +125,8 @@ impl OverlayClient {
         }
         let silent = failed.iter().any(|error| error.code() == Some(FailureCode::NoAnswer));
         let heard = failed.iter().any(|error| error.failure().is_some());
-        if failed.is_empty() || !heard {
-            return Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) });
+        if !heard {
+            return Err(ReachError::of(failed));
         }
         verification.asked = silent;
         verification.reason = Some(ReachError::Nodes(failed).to_string());
@@ -149,7 +155,7 @@ impl OverlayClient {
                 Err(error) => failed.push(error),
             }
         }
-        Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) })
+        Err(ReachError::of(failed))
     }
 
     /// What the first node that answers knows of a device besides its record.
@@ -157,7 +163,14 @@ impl OverlayClient {
     /// # Errors
     /// [`ReachError`].
     pub async fn describe(&self, name: &Name) -> Result<(String, ResolveAnswer), ReachError> {
-        self.first(async |node: &NodeClient| Ok((node.address().place(), node.describe(name).await?))).await
+        let mut failed = Vec::new();
+        for node in self.nodes() {
+            match node.describe(name).await {
+                Ok(answer) => return Ok((node.address().place(), answer)),
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(ReachError::of(failed))
     }
 
     /// The names that offer a capability, by the first node that answers: the node, and at most `limit` names.
@@ -169,10 +182,14 @@ impl OverlayClient {
         capability: &Capability,
         limit: usize,
     ) -> Result<(String, Vec<Name>), ReachError> {
-        self.first(async |node: &NodeClient| {
-            Ok((node.address().place(), node.find(capability, limit).await?))
-        })
-        .await
+        let mut failed = Vec::new();
+        for node in self.nodes() {
+            match node.find(capability, limit).await {
+                Ok(names) => return Ok((node.address().place(), names)),
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(ReachError::of(failed))
     }
 
     /// The identity behind a name, as new as the nodes have it.
@@ -181,20 +198,6 @@ impl OverlayClient {
         // Without neighbours every route comes with its key events.
         let unknown = || ResolveError::Failed { name: name.clone(), notes: Vec::new() };
         Ok(route.identity.ok_or_else(unknown)?)
-    }
-
-    async fn first<T>(
-        &self,
-        ask: impl AsyncFn(&NodeClient) -> Result<T, QueryError>,
-    ) -> Result<T, ReachError> {
-        let mut failed = Vec::new();
-        for node in self.nodes() {
-            match ask(node).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failed.push(error),
-            }
-        }
-        Err(if failed.is_empty() { ReachError::NoNode } else { ReachError::Nodes(failed) })
     }
 }
 

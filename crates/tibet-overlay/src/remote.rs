@@ -1,0 +1,111 @@
+//! The overlay as it is seen from a device: through its socket and its nodes.
+
+mod error;
+pub use error::{RemoteError, RemoteErrorKind};
+mod pinging;
+mod reports;
+pub use reports::{Attempt, FindReport, FoundDevice, PingReport, ResolveReport, VerifyReport};
+
+use std::sync::Arc;
+
+use jis::{Capability, Name};
+use tokio::task::JoinSet;
+
+use crate::client::{OverlayClient, ReachError, ResolveError, Socket};
+use crate::intents::ResolveAnswer;
+
+/// Devices that are described at once.
+const AT_ONCE: usize = 16;
+
+/// Resolves, verifies, finds and pings devices anywhere, and reports in a form that can be handed on: to a program, or over the control socket
+/// of a daemon.
+#[derive(Debug, Clone)]
+pub struct RemoteOverlay {
+    client: Arc<OverlayClient>,
+    socket: Socket,
+}
+
+impl RemoteOverlay {
+    /// Through these nodes and this socket.
+    #[must_use]
+    pub fn new(client: OverlayClient, socket: Socket) -> Self {
+        Self { client: Arc::new(client), socket }
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn client(&self) -> &OverlayClient {
+        &self.client
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Where a device is. That it is unknown or revoked is no error but a report that says so.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn resolve(&self, name: &Name) -> Result<ResolveReport, RemoteError> {
+        let neighbour = self.socket.neighbour(name).await;
+        let route = match self.client.resolve(name, || neighbour).await {
+            Ok(route) => route,
+            Err(error @ (ResolveError::Unknown { .. } | ResolveError::Revoked { .. })) => {
+                return Ok(ResolveReport::unresolved(name, &error));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // Only where a node was asked anyway: what is known by itself needs none.
+        let described = match &route.origin {
+            crate::RouteOrigin::Node(_) => self.client.describe(name).await.ok(),
+            _ => None,
+        };
+        Ok(ResolveReport::new(name, &route, described.as_ref().map(|(_, answer)| answer)))
+    }
+
+    /// Has a device prove who it is. That it does not is no error but a report that says so.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn verify(&self, name: &Name) -> Result<VerifyReport, RemoteError> {
+        match self.client.verify(name).await {
+            Ok(verification) => Ok(VerifyReport::new(&verification)),
+            Err(ReachError::Resolve(
+                error @ (ResolveError::Unknown { .. } | ResolveError::Revoked { .. }),
+            )) => Ok(VerifyReport::unknown(name, &error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Who offers a capability. The first `limit` are described.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn find(&self, capability: &Capability, limit: usize) -> Result<FindReport, RemoteError> {
+        let (node, names) = self.client.find(capability, crate::MAX_FOUND).await?;
+        let mut devices: Vec<Option<FoundDevice>> = vec![None; names.len().min(limit)];
+        let mut asking = JoinSet::new();
+        let mut next = 0;
+        loop {
+            while asking.len() < AT_ONCE && next < devices.len() {
+                let (at, name, client) = (next, names[next].clone(), Arc::clone(&self.client));
+                asking
+                    .spawn(async move { (at, client.describe(&name).await.ok().map(|(_, answer)| answer)) });
+                next += 1;
+            }
+            let Some(described) = asking.join_next().await else { break };
+            if let Ok((at, answer)) = described {
+                devices[at] = Some(FoundDevice::new(&names[at], answer.as_ref()));
+            }
+        }
+        let total = names.len();
+        let capability = capability.to_string();
+        Ok(FindReport { capability, node, total, devices: devices.into_iter().flatten().collect() })
+    }
+
+    async fn described(&self, name: &Name) -> Option<ResolveAnswer> {
+        self.client.describe(name).await.ok().map(|(_, answer)| answer)
+    }
+}

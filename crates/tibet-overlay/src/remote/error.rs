@@ -1,0 +1,121 @@
+//! What went wrong, in a form that can be handed on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::{QueryError, ReachError, ResolveError, RouteNote};
+use crate::intents::FailureCode;
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct RemoteError {
+    /// What kind of failure, for programs.
+    pub kind: RemoteErrorKind,
+    /// What happened, for people.
+    pub message: String,
+    /// What to try next.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RemoteErrorKind {
+    /// Nobody answers.
+    Unreachable,
+    /// A node has another key than it is known by.
+    OtherKey,
+    /// A node said no.
+    Refused,
+    /// Not now; trying again may help.
+    Later,
+    /// What was asked makes no sense.
+    Usage,
+    /// Something on this machine does not work.
+    Local,
+}
+
+impl RemoteError {
+    /// A failure of this kind.
+    #[must_use]
+    pub fn new(kind: RemoteErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<QueryError> for RemoteError {
+    fn from(error: QueryError) -> Self {
+        let message = error.to_string();
+        let of = |kind| Self::new(kind, message);
+        match error {
+            QueryError::NoAnswer { .. } => of(RemoteErrorKind::Unreachable).hint(
+                "is the node running, is its UDP port reachable, and is whoever asks registered there? A node tells nothing to whom it does not know",
+            ),
+            QueryError::NoAddress { .. } => of(RemoteErrorKind::Unreachable).hint("--node with its address"),
+            QueryError::OtherKey { node, found, .. } => of(RemoteErrorKind::OtherKey).hint(format!(
+                "if its operator says that the new key is right: --node {found}@{node}, once"
+            )),
+            QueryError::Waiting { .. } | QueryError::Full => of(RemoteErrorKind::Later).hint("the same again, later"),
+            QueryError::Refused { failure, .. } => match failure.code {
+                FailureCode::Busy | FailureCode::Quota | FailureCode::Storage | FailureCode::Waiting => {
+                    let after = failure.retry_after.map(|after| format!("the same again, in {} s", after.as_secs()));
+                    of(RemoteErrorKind::Later).hint(after.unwrap_or_else(|| "the same again, later".to_owned()))
+                }
+                FailureCode::Offline | FailureCode::NoAnswer => of(RemoteErrorKind::Unreachable)
+                    .hint("is the device running (tibet-overlay up), and does it trust whoever asks?"),
+                _ => of(RemoteErrorKind::Refused),
+            },
+            QueryError::Malformed { .. } => of(RemoteErrorKind::Refused).hint("another node"),
+            QueryError::Unsignable(_) => of(RemoteErrorKind::Usage),
+            _ => of(RemoteErrorKind::Local),
+        }
+    }
+}
+
+impl From<ResolveError> for RemoteError {
+    fn from(error: ResolveError) -> Self {
+        let message = error.to_string();
+        match error {
+            ResolveError::Memory(_) => Self::new(RemoteErrorKind::Local, message),
+            ResolveError::Unknown { .. } | ResolveError::Revoked { .. } => {
+                Self::new(RemoteErrorKind::Refused, message)
+            }
+            ResolveError::Failed { notes, .. } => {
+                // The kind and the advice of the gravest, the words of all.
+                let grave = notes.iter().any(|note| matches!(note, RouteNote::Disbelieved { .. }));
+                match (grave, notes.into_iter().find_map(query_error)) {
+                    (true, _) => Self::new(RemoteErrorKind::Refused, message)
+                        .hint("another node; this one is wrong or lies, tell its operator"),
+                    (false, Some(error)) => Self { message, ..Self::from(error) },
+                    (false, None) => Self::new(RemoteErrorKind::Unreachable, message).hint("--node ADDR"),
+                }
+            }
+        }
+    }
+}
+
+fn query_error(note: RouteNote) -> Option<QueryError> {
+    match note {
+        RouteNote::Query(error) => Some(error),
+        RouteNote::Disbelieved { .. } | RouteNote::Unknown { .. } => None,
+    }
+}
+
+impl From<ReachError> for RemoteError {
+    fn from(error: ReachError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReachError::Resolve(error) => error.into(),
+            ReachError::NoNode => Self::new(RemoteErrorKind::Usage, message).hint("--node ADDR"),
+            ReachError::Nodes(errors) => match errors.into_iter().next() {
+                Some(error) => Self { message, ..Self::from(error) },
+                None => Self::new(RemoteErrorKind::Unreachable, message),
+            },
+        }
+    }
+}
