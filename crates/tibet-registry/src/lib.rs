@@ -9,6 +9,8 @@
 //! | claim a name | [`Registry::register`] | history, record, name policy |
 //! | move, change capabilities | [`Registry::update`] | newer record by the bound key |
 //! | change or end a key | [`Registry::rotate`], [`Registry::revoke`] | key events |
+//! | let a human decide on a name | [`Registry::requests`], [`Registry::approve`], [`Registry::deny`] | operator |
+//! | come and go | [`Registry::note_presence`] | node |
 //! | prove who you are | [`Registry::challenge`], [`Registry::accept_proof`] | proof of possession |
 //! | keep a copy in memory | [`Registry::for_each`], [`Registry::changes_since`] | – |
 //! | look up | [`Registry::resolve`], [`Registry::find`] | – |
@@ -29,15 +31,16 @@ mod registration;
 pub use registration::{CheckedRegistration, MAX_EVENTS, Permission, Registration};
 mod registry;
 pub use registry::{
-    Audit, AuditProblem, Changes, MAX_CHANGES, MAX_PAGE, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN,
-    MAX_VOUCHES_TAKEN, NotedLookups, Opening, Page, Registered, Registry, Resolution, Source, Verification,
+    Audit, AuditProblem, Changes, DENIAL, MAX_CHANGES, MAX_PAGE, MAX_PRESENCE_TOKENS, MAX_REQUESTS,
+    MAX_REQUESTS_WAITING, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN, NotedLookups, Opening,
+    Page, PresenceChange, Registered, Registry, Resolution, Source, Verification,
 };
 mod store;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
 pub use store::{
-    Evidence, KeyUse, MAX_EVIDENCE, MAX_IDENTITIES, MAX_TOKENS, MemoryStore, SqliteStore, Store, StoreError,
-    StoredEntry, StoredVouch,
+    Evidence, KeyUse, MAX_EVIDENCE, MAX_IDENTITIES, MAX_TOKENS, MemoryStore, NameRequest, Presence,
+    RequestState, SqliteStore, Store, StoreError, StoredEntry, StoredVouch,
 };
 mod tally;
 pub use tally::{MAX_AT_ONCE, MAX_SUBJECTS, WINDOW as TALLY_WINDOW};

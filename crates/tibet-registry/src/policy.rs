@@ -1,6 +1,7 @@
 //! Who may have which name.
 //!
-//! In this order: a grant by a name above, an enrolment token by the operator, first come (SECURITY R32).
+//! In this order: a grant by a name above, an enrolment token by the operator, first come (SECURITY R32), and where none of these
+//! decides, the operator's own word, if the policy asks for it.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Policy {
     pub first_come: FirstCome,
     /// The keys whose enrolment tokens are taken.
     pub issuers: Vec<PublicKey>,
+    /// Whether a claim from the network that the rules do not give a name is kept for a human to decide on.
+    pub approval: bool,
 }
 
 /// Whether names go by first come.
@@ -28,7 +31,7 @@ pub enum FirstCome {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { first_come: FirstCome::Open, issuers: Vec::new() }
+        Self { first_come: FirstCome::Open, issuers: Vec::new(), approval: false }
     }
 }
 

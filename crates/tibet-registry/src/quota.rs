@@ -69,7 +69,8 @@ impl FirstComeQuota {
     }
 }
 
-fn network(source: IpAddr) -> Ipv6Addr {
+/// The network of an address: IPv4 by /24, IPv6 by /48.
+pub(crate) fn network(source: IpAddr) -> Ipv6Addr {
     match source.to_canonical() {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();

@@ -46,6 +46,20 @@ pub enum Refusal {
     /// The policy of this registry takes no claims by first come.
     #[error("this registry takes new names only with an enrolment token or a grant")]
     ClosedToFirstCome,
+    /// The policy does not give the name by itself; a human was asked (name policy with approval).
+    #[error(
+        "{0} waits for the approval of this registry's operator; try again when it was given, or use an enrolment token"
+    )]
+    WaitsForApproval(Name),
+    /// The operator has denied this identity the name.
+    #[error("{0} was denied to this key by this registry's operator")]
+    Denied(Name),
+    /// Another identity has asked for the name and was not refused.
+    #[error("{0} was asked for by another key before; choose another name")]
+    AskedFor(Name),
+    /// Nobody asks for the name.
+    #[error("nobody asks for {0} here")]
+    NoRequest(Name),
     /// Too many new names from this network within the hour.
     #[error("too many new names from this network; try again after {retry_after}, or use an enrolment token")]
     Quota {

@@ -12,6 +12,10 @@ pub use events::MAX_SEQUENCE_JUMP;
 mod names;
 mod noted;
 pub use noted::NotedLookups;
+mod presence;
+pub use presence::{MAX_PRESENCE_TOKENS, PresenceChange};
+mod requests;
+pub use requests::{DENIAL, MAX_REQUESTS, MAX_REQUESTS_WAITING};
 mod resolve;
 pub use resolve::{MAX_PAGE, Page, Resolution};
 mod tokens;
@@ -239,6 +243,18 @@ impl<S: Store> Registry<S> {
         }
         self.store.commit()?;
         out
+    }
+
+    /// The same registry, over a store of any kind.
+    #[must_use]
+    pub fn boxed(self) -> Registry<Box<dyn Store + Send>>
+    where
+        S: Send + 'static,
+    {
+        let Self { store, origin, log_key, log_key_text, minter, policy, quota, challenges, tally, group } =
+            self;
+        let store: Box<dyn Store + Send> = Box::new(store);
+        Registry { store, origin, log_key, log_key_text, minter, policy, quota, challenges, tally, group }
     }
 
     /// The registry's own name.

@@ -15,9 +15,10 @@ mod sqlite;
 pub use sqlite::SqliteStore;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use jis::{Capability, Name, UnixTime};
+use jis::{Capability, Fingerprint, Name, PublicKey, UnixTime};
 use tibet_core::{Head, Query, Token};
 
 /// What a registry needs of a store.
@@ -154,6 +155,60 @@ pub trait Store {
     /// [`StoreError`].
     fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError>;
 
+    /// Notes whether an identity's device is there, in place of what was noted before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError>;
+
+    /// What was last noted of an identity's device.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError>;
+
+    /// Visits what was noted of all devices, in the order of their identities' numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError>;
+
+    /// Keeps a request for a name, in place of one for the same name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError>;
+
+    /// The request for a name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError>;
+
+    /// Up to `limit` requests for names after this one, in the order of the names as bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError>;
+
+    /// How many requests there are, and how many of them wait that came from this network.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError>;
+
+    /// Forgets the request for a name; false when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError>;
+
+    /// Forgets the requests that were denied before a time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError>;
+
     /// Appends a token to the audit log.
     ///
     /// # Errors
@@ -261,6 +316,59 @@ pub struct StoredVouch {
     pub voucher_generation: u64,
     /// Until when it counts.
     pub expires_at: UnixTime,
+}
+
+/// Whether a device is there, as a node saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The node that saw it.
+    pub node: Name,
+    /// Whether it is there.
+    pub online: bool,
+    /// Since when.
+    pub since: UnixTime,
+}
+
+/// A claim of a name that a human decides on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameRequest {
+    /// The name asked for.
+    pub name: Name,
+    /// Fingerprint of the identity that asks.
+    pub fingerprint: Fingerprint,
+    /// Its key when it asked.
+    pub key: PublicKey,
+    /// Where it asked from.
+    pub source: IpAddr,
+    /// When it asked first.
+    pub since: UnixTime,
+    /// What was decided.
+    pub state: RequestState,
+}
+
+impl NameRequest {
+    /// The network it came from, as quotas count them: IPv4 by /24, IPv6 by /48.
+    #[must_use]
+    pub fn network(&self) -> Ipv6Addr {
+        crate::quota::network(self.source)
+    }
+}
+
+/// What became of a request for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestState {
+    /// Nobody has decided yet.
+    Waiting,
+    /// The identity that asked may claim the name.
+    Approved {
+        /// Since when.
+        at: UnixTime,
+    },
+    /// It may not.
+    Denied {
+        /// Since when.
+        at: UnixTime,
+    },
 }
 
 /// Why a store did not do what it was asked.

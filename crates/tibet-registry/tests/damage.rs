@@ -183,7 +183,7 @@ fn row_91_files_of_something_else_are_refused_and_not_touched() {
         open(&path).map(|_| ())
     };
     assert!(matches!(change("PRAGMA application_id = 0"), Err(StoreError::Foreign(_))));
-    assert!(matches!(change("PRAGMA user_version = 2"), Err(StoreError::Foreign(_))));
+    assert!(matches!(change("PRAGMA user_version = 3"), Err(StoreError::Foreign(_))));
     assert!(matches!(change("PRAGMA user_version = 0"), Err(StoreError::Foreign(_))));
     for schema in [
         "DROP TABLE registry_identities",

@@ -4,6 +4,7 @@ mod common;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -14,7 +15,8 @@ use common::{
 use jis::{Capability, Name, UnixTime};
 use tibet_core::{Head, Query, Token};
 use tibet_registry::{
-    Evidence, KeyUse, Refusal, Registry, Source, SqliteStore, Store, StoreError, StoredEntry, StoredVouch,
+    Evidence, KeyUse, NameRequest, Presence, Refusal, Registry, Source, SqliteStore, Store, StoreError,
+    StoredEntry, StoredVouch,
 };
 
 /// Fails one of the writes, and after it nothing.
@@ -132,6 +134,37 @@ impl<S: Store> Store for Failing<S> {
     }
     fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError> {
         self.inner.evidence(id)
+    }
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError> {
+        self.write()?;
+        self.inner.set_presence(identity, presence)
+    }
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError> {
+        self.inner.presence(identity)
+    }
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError> {
+        self.inner.for_each_presence(visit)
+    }
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError> {
+        self.write()?;
+        self.inner.put_request(request)
+    }
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError> {
+        self.inner.request(name)
+    }
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError> {
+        self.inner.requests(after, limit)
+    }
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError> {
+        self.inner.count_requests(network)
+    }
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError> {
+        self.write()?;
+        self.inner.remove_request(name)
+    }
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        self.write()?;
+        self.inner.forget_denied(before)
     }
     fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {
         self.write()?;

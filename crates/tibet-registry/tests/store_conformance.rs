@@ -4,10 +4,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{name, number16};
+use common::{Device, name, number16};
 use jis::{Capability, UnixTime};
 use tibet_core::{Draft, Micros, Minter, Query};
-use tibet_registry::{KeyUse, MAX_EVIDENCE, MemoryStore, SqliteStore, Store, StoredVouch};
+use tibet_registry::{
+    KeyUse, MAX_EVIDENCE, MemoryStore, NameRequest, Presence, RequestState, SqliteStore, Store, StoredVouch,
+};
 
 fn capabilities(texts: &[&str]) -> BTreeSet<Capability> {
     texts.iter().map(|text| text.parse().expect("capability")).collect()
@@ -118,6 +120,55 @@ fn conforms<S: Store>(store: &mut S) {
     assert_eq!(seconds, (0..MAX_EVIDENCE as u8).map(|i| vec![i]).collect::<Vec<_>>());
     assert_eq!(store.evidence(2).expect("evidence").len(), 1);
     assert!(store.evidence(9).expect("evidence").is_empty());
+
+    // Presence: one for each identity, the last one noted.
+    let presence = |node, online, since| Presence { node: name(node), online, since: at(since) };
+    assert_eq!(store.presence(1), Ok(None));
+    store.set_presence(2, &presence("jis:hub", true, 5)).expect("noted");
+    store.set_presence(1, &presence("jis:hub", true, 6)).expect("noted");
+    store.set_presence(2, &presence("jis:other", false, 7)).expect("noted");
+    assert_eq!(store.presence(2), Ok(Some(presence("jis:other", false, 7))));
+    let mut seen = Vec::new();
+    store.for_each_presence(&mut |identity, held| seen.push((identity, held))).expect("read");
+    assert_eq!(seen, [(1, presence("jis:hub", true, 6)), (2, presence("jis:other", false, 7))]);
+
+    // Requests for names: one for each name, in the order of the names as bytes.
+    let request = |text, source: &str, state| NameRequest {
+        name: name(text),
+        fingerprint: Device::new(text, 70).identity.fingerprint,
+        key: common::any_key(70),
+        source: source.parse().expect("address"),
+        since: at(9),
+        state,
+    };
+    let waiting = |text, source| request(text, source, RequestState::Waiting);
+    let (first, second) = (waiting("jis:b-b", "192.0.2.1"), waiting("jis:b:b", "2001:db8:1:2::3"));
+    for held in [&second, &first, &waiting("jis:bb", "192.0.2.200")] {
+        store.put_request(held).expect("kept");
+    }
+    let names = |store: &S, after: Option<&str>, limit| {
+        let found = store.requests(after.map(name).as_ref(), limit).expect("read");
+        found.into_iter().map(|held| held.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(store, None, 10), ["jis:b-b", "jis:b:b", "jis:bb"]);
+    assert_eq!(names(store, Some("jis:b-b"), 1), ["jis:b:b"]);
+    assert_eq!(
+        (store.request(&first.name), store.request(&second.name)),
+        (Ok(Some(first.clone())), Ok(Some(second)))
+    );
+    assert_eq!(store.request(&name("jis:b")), Ok(None));
+    assert_eq!(store.count_requests(first.network()), Ok((3, 2)));
+    let approved = request("jis:bb", "192.0.2.200", RequestState::Approved { at: at(20) });
+    store.put_request(&approved).expect("replaced");
+    assert_eq!(store.request(&approved.name), Ok(Some(approved)));
+    assert_eq!(store.count_requests(first.network()), Ok((3, 1)));
+    store.put_request(&request("jis:b:b", "::1", RequestState::Denied { at: at(30) })).expect("replaced");
+    store.forget_denied(at(30)).expect("not yet");
+    assert_eq!(names(store, None, 10).len(), 3);
+    store.forget_denied(at(31)).expect("forgotten");
+    assert_eq!(names(store, None, 10), ["jis:b-b", "jis:bb"]);
+    assert_eq!(store.remove_request(&first.name), Ok(true));
+    assert_eq!(store.remove_request(&first.name), Ok(false));
 
     // The log.
     let mut minter = Minter::new("jis:test");

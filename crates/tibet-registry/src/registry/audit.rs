@@ -115,6 +115,10 @@ impl<S: Store> Registry<S> {
 
 /// Follows one token.
 fn note(told: &mut HashMap<Name, Told>, token: &Token) {
+    // Whether a device is there is no part of its entry.
+    if token.action == "presence" {
+        return;
+    }
     let Value::Object(erin) = &token.erin else { return };
     let text = |key| text_of(erin, key);
     let Some(name) = text("did").and_then(|did| did.parse::<Name>().ok()) else { return };

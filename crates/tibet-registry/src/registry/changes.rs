@@ -20,6 +20,10 @@ pub const MAX_CHANGES: u64 = 4096;
 pub struct Changes {
     /// Names whose entries were written.
     pub names: BTreeSet<Name>,
+    /// Names whose devices came or went.
+    pub presence: BTreeSet<Name>,
+    /// Whether so many came or went at once that the log does not name them all: [`Registry::for_each_presence`] does.
+    pub all_presence: bool,
     /// Tokens known now: what to ask from the next time.
     pub read_to: u64,
     /// Whether there are tokens behind these already.
@@ -30,7 +34,12 @@ impl Changes {
     fn take(&mut self, token: &Token) {
         let Value::Object(erin) = &token.erin else { return };
         let name = erin.get("did").and_then(Value::as_str).and_then(|did| did.parse().ok());
-        self.names.extend(name);
+        if token.action == "presence" {
+            self.all_presence |= name.is_none();
+            self.presence.extend(name);
+        } else {
+            self.names.extend(name);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ enum Basis {
     FirstCome,
     Grant { parent: Name },
     Token { digest: [u8; 32] },
+    Approval,
 }
 
 impl<S: Store> Registry<S> {
@@ -101,6 +102,7 @@ impl<S: Store> Registry<S> {
             Basis::FirstCome => "first come".to_owned(),
             Basis::Grant { parent } => format!("grant by {parent}"),
             Basis::Token { .. } => "enrolment token".to_owned(),
+            Basis::Approval => "approval".to_owned(),
         };
         let details = object! {
             "generation" => i64::try_from(entry.identity.generation).unwrap_or(i64::MAX),
@@ -114,6 +116,10 @@ impl<S: Store> Registry<S> {
         let Some(id) = self.store.claim(&name, &entry.encode())? else {
             return Err(StoreError::Busy.into());
         };
+        if self.policy.approval {
+            // Used now, or overtaken by another way to the name.
+            self.store.remove_request(&name)?;
+        }
         for key in keys_of(&entry.events) {
             self.store.bind_key(KeyUse::Identity, key.as_bytes(), id)?;
         }
@@ -125,7 +131,7 @@ impl<S: Store> Registry<S> {
         self.registered(id, &entry, true, now)
     }
 
-    /// Name policy: grant, token, first come, in this order (SECURITY R32).
+    /// Name policy: grant, token, first come, a human's word, in this order (SECURITY R32).
     fn permit(
         &mut self,
         claimant: &Identity,
@@ -144,7 +150,16 @@ impl<S: Store> Registry<S> {
                 check_token(&token, &self.policy.issuers, claimant, &self.origin, now)?;
                 Ok(Basis::Token { digest: Sha256::digest(token.message()).into() })
             }
-            None => self.permit_first_come(&claimant.name, source, now),
+            None => match (self.permit_first_come(&claimant.name, source, now), source) {
+                (
+                    Err(Refusal::PermissionNeeded { .. } | Refusal::ClosedToFirstCome),
+                    Source::Network(source),
+                ) if self.policy.approval => {
+                    self.ask_human(claimant, source, now)?;
+                    Ok(Basis::Approval)
+                }
+                (decided, _) => decided,
+            },
         }
     }
 

@@ -98,7 +98,7 @@ impl<S: Store> Registry<S> {
         Ok(())
     }
 
-    fn append(
+    pub(super) fn append(
         &mut self,
         action: &str,
         erin: Object,
@@ -120,6 +120,6 @@ impl<S: Store> Registry<S> {
 }
 
 /// A count as JSON has it.
-fn number(count: u64) -> Value {
+pub(super) fn number(count: u64) -> Value {
     i64::try_from(count).unwrap_or(i64::MAX).into()
 }

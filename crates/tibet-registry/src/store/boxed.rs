@@ -1,11 +1,12 @@
 //! A boxed store is a store, so that a program can choose one while it runs.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use jis::{Capability, Name, UnixTime};
 use tibet_core::{Head, Query, Token};
 
-use super::{Evidence, KeyUse, Store, StoreError, StoredEntry, StoredVouch};
+use super::{Evidence, KeyUse, NameRequest, Presence, Store, StoreError, StoredEntry, StoredVouch};
 
 impl<T: Store + ?Sized> Store for Box<T> {
     fn begin(&mut self) -> Result<(), StoreError> {
@@ -102,6 +103,42 @@ impl<T: Store + ?Sized> Store for Box<T> {
 
     fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError> {
         (**self).evidence(id)
+    }
+
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError> {
+        (**self).set_presence(identity, presence)
+    }
+
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError> {
+        (**self).presence(identity)
+    }
+
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError> {
+        (**self).for_each_presence(visit)
+    }
+
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError> {
+        (**self).put_request(request)
+    }
+
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError> {
+        (**self).request(name)
+    }
+
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError> {
+        (**self).requests(after, limit)
+    }
+
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError> {
+        (**self).count_requests(network)
+    }
+
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError> {
+        (**self).remove_request(name)
+    }
+
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        (**self).forget_denied(before)
     }
 
     fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {

@@ -1,9 +1,9 @@
 //! How values stand in the columns of a database, whichever it is.
 
-use jis::{Name, UnixTime};
+use jis::{Fingerprint, Name, PublicKey, UnixTime};
 use sha2::{Digest as _, Sha256};
 
-use super::{KeyUse, StoreError};
+use super::{KeyUse, NameRequest, Presence, RequestState, StoreError};
 
 /// Bytes of the checksum after each entry.
 const CHECKSUM: usize = 16;
@@ -60,4 +60,55 @@ pub(super) fn millis(time: UnixTime) -> i64 {
 
 pub(super) fn time(millis: i64) -> UnixTime {
     UnixTime::from_millis(unsigned(millis)).unwrap_or(UnixTime::MAX)
+}
+
+/// The columns of a request that say what was decided, and when.
+pub(super) fn stored_state(state: RequestState) -> (i64, i64) {
+    match state {
+        RequestState::Waiting => (0, 0),
+        RequestState::Approved { at } => (1, millis(at)),
+        RequestState::Denied { at } => (2, millis(at)),
+    }
+}
+
+/// A request for a name, as its columns have it.
+pub(super) struct RequestRow<'a> {
+    pub(super) name: &'a str,
+    pub(super) fingerprint: &'a [u8],
+    pub(super) key: &'a [u8],
+    pub(super) source: &'a str,
+    pub(super) since: i64,
+    pub(super) state: i64,
+    pub(super) decided_at: i64,
+}
+
+impl RequestRow<'_> {
+    pub(super) fn read(&self) -> Result<NameRequest, StoreError> {
+        let damaged =
+            || StoreError::Damaged(format!("the request for {:?} is not what was written", self.name));
+        let at = time(self.decided_at);
+        Ok(NameRequest {
+            name: stored_name(self.name)?,
+            fingerprint: Fingerprint::from_bytes(self.fingerprint.try_into().map_err(|_| damaged())?),
+            key: self
+                .key
+                .try_into()
+                .ok()
+                .and_then(|key| PublicKey::from_bytes(key).ok())
+                .ok_or_else(damaged)?,
+            source: self.source.parse().map_err(|_| damaged())?,
+            since: time(self.since),
+            state: match self.state {
+                0 => RequestState::Waiting,
+                1 => RequestState::Approved { at },
+                2 => RequestState::Denied { at },
+                _ => return Err(damaged()),
+            },
+        })
+    }
+}
+
+/// A device's presence, as its columns have it.
+pub(super) fn presence(node: &str, online: bool, since: i64) -> Result<Presence, StoreError> {
+    Ok(Presence { node: stored_name(node)?, online, since: time(since) })
 }

@@ -1,11 +1,16 @@
 //! A store in memory: for tests, for `IdentityOverlay::new`, and as the fastest thing there is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv6Addr;
+use std::ops::Bound;
 
 use jis::{Capability, Name, UnixTime};
 use tibet_core::{Head, Query, Token, TokenStore as _};
 
-use super::{Evidence, KeyUse, MAX_EVIDENCE, Store, StoreError, StoredEntry, StoredVouch};
+use super::{
+    Evidence, KeyUse, MAX_EVIDENCE, NameRequest, Presence, RequestState, Store, StoreError, StoredEntry,
+    StoredVouch,
+};
 
 /// Most identities kept, about 1.5 KiB each.
 pub const MAX_IDENTITIES: usize = 1 << 20;
@@ -31,6 +36,8 @@ pub struct MemoryStore {
     vouches_for: VouchIds,
     vouches_by: VouchIds,
     evidence: HashMap<u64, Vec<Evidence>>,
+    presence: BTreeMap<u64, Presence>,
+    requests: BTreeMap<Name, NameRequest>,
     tokens: tibet_core::MemoryStore,
     settings: BTreeMap<String, String>,
 }
@@ -201,6 +208,55 @@ impl Store for MemoryStore {
 
     fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError> {
         Ok(self.evidence.get(&id).cloned().unwrap_or_default())
+    }
+
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError> {
+        self.presence.insert(identity, presence.clone());
+        Ok(())
+    }
+
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError> {
+        Ok(self.presence.get(&identity).cloned())
+    }
+
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError> {
+        for (identity, presence) in &self.presence {
+            visit(*identity, presence.clone());
+        }
+        Ok(())
+    }
+
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError> {
+        self.requests.insert(request.name.clone(), request.clone());
+        Ok(())
+    }
+
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError> {
+        Ok(self.requests.get(name).cloned())
+    }
+
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(self
+            .requests
+            .range::<Name, _>((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, held)| held.clone())
+            .collect())
+    }
+
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError> {
+        let waiting = |held: &&NameRequest| held.state == RequestState::Waiting && held.network() == network;
+        Ok((self.requests.len() as u64, self.requests.values().filter(waiting).count() as u64))
+    }
+
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError> {
+        Ok(self.requests.remove(name).is_some())
+    }
+
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        self.requests.retain(|_, held| !matches!(held.state, RequestState::Denied { at } if at < before));
+        Ok(())
     }
 
     fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {

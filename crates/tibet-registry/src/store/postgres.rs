@@ -11,6 +11,7 @@ mod tokens;
 
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use jis::{Capability, Name, UnixTime};
 use postgres::Row;
@@ -18,9 +19,12 @@ use postgres::types::{FromSql, ToSql};
 use tibet_core::{Head, Query, Token};
 
 use super::columns::{
-    below, millis, signed, stored_key, stored_name, time, unsigned, with_checksum, without_checksum,
+    RequestRow, below, millis, presence, signed, stored_key, stored_name, stored_state, time, unsigned,
+    with_checksum, without_checksum,
 };
-use super::{Evidence, KeyUse, MAX_EVIDENCE, Store, StoreError, StoredEntry, StoredVouch};
+use super::{
+    Evidence, KeyUse, MAX_EVIDENCE, NameRequest, Presence, Store, StoreError, StoredEntry, StoredVouch,
+};
 use link::Link;
 use target::Target;
 
@@ -63,8 +67,9 @@ impl PostgresStore {
         Ok(self.rows(sql, values)?.into_iter().next())
     }
 
-    /// For `INSERT … ON CONFLICT DO NOTHING RETURNING 1`: whether there was none yet. An error would end the transaction.
-    fn is_new(&self, sql: &'static str, values: &[&(dyn ToSql + Sync)]) -> Result<bool, StoreError> {
+    /// For statements that end in `RETURNING 1`: whether they changed anything. `ON CONFLICT DO NOTHING` is how a row may be there already:
+    /// an error would end the transaction.
+    fn changed(&self, sql: &'static str, values: &[&(dyn ToSql + Sync)]) -> Result<bool, StoreError> {
         Ok(!self.rows(sql, values)?.is_empty())
     }
 }
@@ -76,6 +81,19 @@ fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, StoreErro
 
 fn entry_of(name: &Name, row: &Row, index: usize) -> Result<std::sync::Arc<[u8]>, StoreError> {
     Ok(without_checksum(name, column(row, index)?)?.into())
+}
+
+fn request_of(row: &Row) -> Result<NameRequest, StoreError> {
+    let row = RequestRow {
+        name: column(row, 0)?,
+        fingerprint: column(row, 1)?,
+        key: column(row, 2)?,
+        source: column(row, 3)?,
+        since: column(row, 4)?,
+        state: column(row, 5)?,
+        decided_at: column(row, 6)?,
+    };
+    row.read()
 }
 
 impl Store for PostgresStore {
@@ -156,14 +174,14 @@ impl Store for PostgresStore {
 
     fn replace(&mut self, id: u64, name: &Name, entry: &[u8]) -> Result<(), StoreError> {
         let sql = "UPDATE registry_identities SET entry = $2 WHERE id = $1 AND name = $3 RETURNING 1";
-        let replaced = self.is_new(sql, &[&signed(id), &with_checksum(name, entry), &name.as_str()])?;
+        let replaced = self.changed(sql, &[&signed(id), &with_checksum(name, entry), &name.as_str()])?;
         if replaced { Ok(()) } else { Err(StoreError::Damaged(format!("{name} is not where it was"))) }
     }
 
     fn bind_key(&mut self, usage: KeyUse, key: &[u8; 32], id: u64) -> Result<bool, StoreError> {
         let key = stored_key(usage, key);
         let sql = "INSERT INTO registry_keys (key, identity) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING 1";
-        if self.is_new(sql, &[&&key[..], &signed(id)])? {
+        if self.changed(sql, &[&&key[..], &signed(id)])? {
             return Ok(true);
         }
         let owner = self.first("SELECT identity FROM registry_keys WHERE key = $1", &[&&key[..]])?;
@@ -184,7 +202,7 @@ impl Store for PostgresStore {
         for capability in new.difference(old) {
             let add = "INSERT INTO registry_capabilities (capability, identity)
                        SELECT id, $2 FROM registry_capability_names WHERE name = $1 RETURNING 1";
-            if !self.is_new(add, &[&capability.as_str(), &signed(id)])? {
+            if !self.changed(add, &[&capability.as_str(), &signed(id)])? {
                 let name = "INSERT INTO registry_capability_names (name) VALUES ($1)";
                 self.rows(name, &[&capability.as_str()])?;
                 self.rows(add, &[&capability.as_str(), &signed(id)])?;
@@ -195,7 +213,7 @@ impl Store for PostgresStore {
 
     fn spend(&mut self, token: &[u8; 32]) -> Result<bool, StoreError> {
         let sql = "INSERT INTO registry_spent (token) VALUES ($1) ON CONFLICT (token) DO NOTHING RETURNING 1";
-        self.is_new(sql, &[&&token[..]])
+        self.changed(sql, &[&&token[..]])
     }
 
     fn remove_vouch(&mut self, id: &[u8; 16]) -> Result<(), StoreError> {
@@ -227,7 +245,7 @@ impl Store for PostgresStore {
             &signed(*voucher_generation),
             &millis(*expires_at),
         ];
-        self.is_new(sql, &values)
+        self.changed(sql, &values)
     }
 
     fn vouches_for(&self, subject: u64, now: UnixTime) -> Result<Vec<StoredVouch>, StoreError> {
@@ -274,6 +292,91 @@ impl Store for PostgresStore {
         let sql = "SELECT first, second FROM registry_evidence WHERE identity = $1 ORDER BY id";
         let rows = self.rows(sql, &[&signed(id)])?;
         rows.iter().map(|row| Ok(Evidence { first: column(row, 0)?, second: column(row, 1)? })).collect()
+    }
+
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError> {
+        let sql = "INSERT INTO registry_presence (identity, node, online, since) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (identity)
+                   DO UPDATE SET node = excluded.node, online = excluded.online, since = excluded.since";
+        let Presence { node, online, since } = presence;
+        self.rows(sql, &[&signed(identity), &node.as_str(), online, &millis(*since)])?;
+        Ok(())
+    }
+
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError> {
+        let sql = "SELECT node, online, since FROM registry_presence WHERE identity = $1";
+        let row = self.first(sql, &[&signed(identity)])?;
+        row.map(|row| presence(column(&row, 0)?, column(&row, 1)?, column(&row, 2)?)).transpose()
+    }
+
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError> {
+        let sql = "SELECT identity, node, online, since FROM registry_presence WHERE identity > $1
+                   ORDER BY identity LIMIT $2";
+        let mut after = 0i64;
+        loop {
+            let rows = self.rows(sql, &[&after, &PAGE])?;
+            for row in &rows {
+                after = column(row, 0)?;
+                visit(unsigned(after), presence(column(row, 1)?, column(row, 2)?, column(row, 3)?)?);
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError> {
+        let sql = "INSERT INTO registry_requests
+                   (name, fingerprint, key, source, network, since, state, decided_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE
+                   SET fingerprint = excluded.fingerprint, key = excluded.key, source = excluded.source,
+                   network = excluded.network, since = excluded.since, state = excluded.state,
+                   decided_at = excluded.decided_at";
+        let NameRequest { name, fingerprint, key, source, since, state, .. } = request;
+        let (state, decided_at) = stored_state(*state);
+        let values: [&(dyn ToSql + Sync); 8] = [
+            &name.as_str(),
+            &&fingerprint.as_bytes()[..],
+            &&key.as_bytes()[..],
+            &source.to_string(),
+            &&request.network().octets()[..],
+            &millis(*since),
+            &state,
+            &decided_at,
+        ];
+        self.rows(sql, &values)?;
+        Ok(())
+    }
+
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError> {
+        let sql = "SELECT name, fingerprint, key, source, since, state, decided_at FROM registry_requests
+                   WHERE name = $1";
+        self.first(sql, &[&name.as_str()])?.as_ref().map(request_of).transpose()
+    }
+
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError> {
+        let sql = "SELECT name, fingerprint, key, source, since, state, decided_at FROM registry_requests
+                   WHERE name > $1 ORDER BY name LIMIT $2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // No name is as small as none.
+        self.rows(sql, &[&after.map_or("", Name::as_str), &limit])?.iter().map(request_of).collect()
+    }
+
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError> {
+        let sql =
+            "SELECT count(*), count(*) FILTER (WHERE state = 0 AND network = $1) FROM registry_requests";
+        let Some(row) = self.first(sql, &[&&network.octets()[..]])? else { return Ok((0, 0)) };
+        Ok((unsigned(column(&row, 0)?), unsigned(column(&row, 1)?)))
+    }
+
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError> {
+        self.changed("DELETE FROM registry_requests WHERE name = $1 RETURNING 1", &[&name.as_str()])
+    }
+
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        let sql = "DELETE FROM registry_requests WHERE state = 2 AND decided_at < $1";
+        self.rows(sql, &[&millis(before)])?;
+        Ok(())
     }
 
     fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! A store in a SQLite file: the default of a registry.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, pa
 use tibet_core::{Head, Query, Token, sqlite as tokens};
 
 use super::columns::{
-    below, millis, signed, stored_key, stored_name, time, unsigned, with_checksum, without_checksum,
+    RequestRow, below, millis, presence, signed, stored_key, stored_name, stored_state, time, unsigned,
+    with_checksum, without_checksum,
 };
-use super::{Evidence, KeyUse, MAX_EVIDENCE, Store, StoreError, StoredEntry, StoredVouch};
+use super::{
+    Evidence, KeyUse, MAX_EVIDENCE, NameRequest, Presence, Store, StoreError, StoredEntry, StoredVouch,
+};
 
 /// `TIBE` in ASCII, in the file's header: this file is a registry and nothing else.
 const APPLICATION_ID: i32 = 0x5449_4245;
-/// Version of the tables below.
-const SCHEMA_VERSION: i32 = 1;
 /// Files up to this size are checked whole when opened, in a fraction of a second; larger ones by [`SqliteStore::check`].
 const CHECKED_WHEN_OPENED: u64 = 256 << 20;
 /// How often opening tries to get a lock that SQLite does not wait for, 10 ms apart.
@@ -25,8 +27,10 @@ const OPEN_ATTEMPTS: u32 = 500;
 /// SQLite has no smaller pages, so no smaller files but the empty one.
 const SMALLEST_PAGE: u64 = 512;
 
+/// How the tables came to be what they are: what each version added, from version 1 on. A file gets those it has not.
+///
 /// Portable but for `WITHOUT ROWID` and the types' names. Numbers of identities and capabilities keep the indexes small.
-const TABLES: &str = "
+const STEPS: &[&str] = &["
 CREATE TABLE registry_settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE registry_identities (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, entry BLOB NOT NULL);
 CREATE TABLE registry_keys (key BLOB PRIMARY KEY, identity INTEGER NOT NULL) WITHOUT ROWID;
@@ -45,7 +49,17 @@ CREATE TABLE registry_evidence (
     id INTEGER PRIMARY KEY, identity INTEGER NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL, kept_at INTEGER NOT NULL
 );
 CREATE INDEX registry_evidence_identity ON registry_evidence (identity);
-";
+", "
+CREATE TABLE registry_presence (
+    identity INTEGER PRIMARY KEY, node TEXT NOT NULL, online INTEGER NOT NULL, since INTEGER NOT NULL
+);
+CREATE TABLE registry_requests (
+    name TEXT PRIMARY KEY, fingerprint BLOB NOT NULL, key BLOB NOT NULL, source TEXT NOT NULL, network BLOB NOT NULL,
+    since INTEGER NOT NULL, state INTEGER NOT NULL, decided_at INTEGER NOT NULL
+) WITHOUT ROWID;
+"];
+/// Version of the tables this program works with.
+const SCHEMA_VERSION: usize = STEPS.len();
 
 /// A registry's memory in one SQLite file, write-ahead logged, every commit synced to the disk before it is acknowledged.
 ///
@@ -91,7 +105,12 @@ impl SqliteStore {
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Self::harden(&connection)?;
-        Self::recognise(&connection)?;
+        let version = Self::recognise(&connection)?;
+        if version < SCHEMA_VERSION {
+            return Err(StoreError::Foreign(format!(
+                "its tables have version {version}; opened once for writing, they get version {SCHEMA_VERSION}"
+            )));
+        }
         let store = Self { connection, failed: false };
         if std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_WHEN_OPENED) {
             store.check()?;
@@ -132,14 +151,28 @@ impl SqliteStore {
     fn create_or_recognise(&mut self) -> Result<(), StoreError> {
         let transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        if Self::is_new(&transaction)? {
-            transaction.execute_batch(TABLES)?;
-            tokens::create_tables(&transaction)?;
+        let held = if Self::is_new(&transaction)? {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            0
+        } else {
+            Self::recognise(&transaction)?
+        };
+        if held < SCHEMA_VERSION {
+            Self::bring_up(&transaction, held, SCHEMA_VERSION)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION as i64)?;
         }
         transaction.commit()?;
-        Self::recognise(&self.connection)
+        Self::recognise(&self.connection)?;
+        Ok(())
+    }
+
+    /// Adds what the versions after `held` added, up to `version`.
+    fn bring_up(connection: &Connection, held: usize, version: usize) -> Result<(), StoreError> {
+        for step in &STEPS[held..version] {
+            connection.execute_batch(step)?;
+        }
+        tokens::create_tables(connection)?;
+        Ok(())
     }
 
     /// Whether this is an empty database that nobody has marked.
@@ -150,25 +183,30 @@ impl SqliteStore {
         Ok(objects == 0 && id == 0)
     }
 
-    fn recognise(connection: &Connection) -> Result<(), StoreError> {
+    /// The version of a file that is ours, and is what its version says.
+    fn recognise(connection: &Connection) -> Result<usize, StoreError> {
+        // Version and tables of one moment: another process may be bringing the file to its own version.
+        let _moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
         let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         if pragma("application_id")? != APPLICATION_ID {
             return Err(StoreError::Foreign("the file belongs to another program".into()));
         }
         let version = pragma("user_version")?;
-        if version != SCHEMA_VERSION {
-            return Err(StoreError::Foreign(format!(
-                "its tables have version {version}, this program knows {SCHEMA_VERSION}"
-            )));
-        }
+        let version = usize::try_from(version)
+            .ok()
+            .filter(|version| (1..=SCHEMA_VERSION).contains(version))
+            .ok_or_else(|| {
+                StoreError::Foreign(format!(
+                    "its tables have version {version}, this program knows {SCHEMA_VERSION}"
+                ))
+            })?;
         // The version is a number anybody can write. A missing index would change no answer and a trigger could change any.
         let made = Connection::open_in_memory()?;
-        made.execute_batch(TABLES)?;
-        tokens::create_tables(&made)?;
+        Self::bring_up(&made, 0, version)?;
         if Self::schema(connection)? != Self::schema(&made)? {
             return Err(StoreError::Foreign("its tables are not those of its version".into()));
         }
-        Ok(())
+        Ok(version)
     }
 
     /// Everything in the schema but the planner's statistics, in order.
@@ -212,6 +250,27 @@ impl SqliteStore {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    fn all_requests(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<NameRequest>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, source): (String, String) = (row.get(0)?, row.get(3)?);
+            let (fingerprint, key): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
+            let row = RequestRow {
+                name: &name,
+                fingerprint: &fingerprint,
+                key: &key,
+                source: &source,
+                since: row.get(4)?,
+                state: row.get(5)?,
+                decided_at: row.get(6)?,
+            };
+            found.push(row.read()?);
+        }
+        Ok(found)
     }
 
     fn all<T>(
@@ -467,6 +526,84 @@ impl Store for SqliteStore {
     fn evidence(&self, id: u64) -> Result<Vec<Evidence>, StoreError> {
         let sql = "SELECT first, second FROM registry_evidence WHERE identity = ?1 ORDER BY id";
         self.all(sql, [signed(id)], |row| Ok(Evidence { first: row.get(0)?, second: row.get(1)? }))
+    }
+
+    fn set_presence(&mut self, identity: u64, presence: &Presence) -> Result<(), StoreError> {
+        let sql = "INSERT INTO registry_presence (identity, node, online, since) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (identity)
+                   DO UPDATE SET node = excluded.node, online = excluded.online, since = excluded.since";
+        let Presence { node, online, since } = presence;
+        self.execute(sql, params![signed(identity), node.as_str(), online, millis(*since)])?;
+        Ok(())
+    }
+
+    fn presence(&self, identity: u64) -> Result<Option<Presence>, StoreError> {
+        let sql = "SELECT node, online, since FROM registry_presence WHERE identity = ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
+        let held = self.first(sql, [signed(identity)], read)?;
+        held.map(|(node, online, since)| presence(&node, online, since)).transpose()
+    }
+
+    fn for_each_presence(&self, visit: &mut dyn FnMut(u64, Presence)) -> Result<(), StoreError> {
+        let sql = "SELECT identity, node, online, since FROM registry_presence ORDER BY identity";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let node: String = row.get(1)?;
+            visit(unsigned(row.get(0)?), presence(&node, row.get(2)?, row.get(3)?)?);
+        }
+        Ok(())
+    }
+
+    fn put_request(&mut self, request: &NameRequest) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO registry_requests
+                   (name, fingerprint, key, source, network, since, state, decided_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let NameRequest { name, fingerprint, key, source, since, state, .. } = request;
+        let (state, decided_at) = stored_state(*state);
+        let values = params![
+            name.as_str(),
+            &fingerprint.as_bytes()[..],
+            &key.as_bytes()[..],
+            source.to_string(),
+            request.network().octets(),
+            millis(*since),
+            state,
+            decided_at
+        ];
+        self.execute(sql, values)?;
+        Ok(())
+    }
+
+    fn request(&self, name: &Name) -> Result<Option<NameRequest>, StoreError> {
+        let sql = "SELECT name, fingerprint, key, source, since, state, decided_at FROM registry_requests
+                   WHERE name = ?1";
+        Ok(self.all_requests(sql, [name.as_str()])?.pop())
+    }
+
+    fn requests(&self, after: Option<&Name>, limit: usize) -> Result<Vec<NameRequest>, StoreError> {
+        let sql = "SELECT name, fingerprint, key, source, since, state, decided_at FROM registry_requests
+                   WHERE name > ?1 ORDER BY name LIMIT ?2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // No name is as small as none.
+        self.all_requests(sql, params![after.map_or("", Name::as_str), limit])
+    }
+
+    fn count_requests(&self, network: Ipv6Addr) -> Result<(u64, u64), StoreError> {
+        let sql =
+            "SELECT count(*), count(*) FILTER (WHERE state = 0 AND network = ?1) FROM registry_requests";
+        let counts = self.first(sql, [network.octets()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (all, waiting) = counts.unwrap_or_default();
+        Ok((unsigned(all), unsigned(waiting)))
+    }
+
+    fn remove_request(&mut self, name: &Name) -> Result<bool, StoreError> {
+        Ok(self.execute("DELETE FROM registry_requests WHERE name = ?1", [name.as_str()])? > 0)
+    }
+
+    fn forget_denied(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        self.execute("DELETE FROM registry_requests WHERE state = 2 AND decided_at < ?1", [millis(before)])?;
+        Ok(())
     }
 
     fn append_token(&mut self, token: &Token) -> Result<(), StoreError> {

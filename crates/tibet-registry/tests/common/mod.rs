@@ -15,7 +15,7 @@ use jis::{
 };
 use tibet_core::{Head, Query, Token};
 use tibet_registry::{
-    FirstCome, MemoryStore, Opening, Permission, Policy, Refusal, Registered, Registration, Registry, Source,
+    MemoryStore, Opening, Permission, Policy, Refusal, Registered, Registration, Registry, Source,
     SqliteStore, Store, Verification,
 };
 
@@ -221,7 +221,7 @@ pub fn token(id: u64, pattern: &str, origin: &Name, change: impl FnOnce(&mut Enr
 
 /// First come is open, tokens of [`issuer`] are taken.
 pub fn with_issuer() -> Policy {
-    Policy { first_come: FirstCome::Open, issuers: vec![issuer().public_key()] }
+    Policy { issuers: vec![issuer().public_key()], ..Policy::default() }
 }
 
 pub fn name(text: &str) -> Name {

@@ -39,6 +39,14 @@ CREATE TABLE tibet_tokens (
 );
 CREATE INDEX tibet_tokens_action ON tibet_tokens (action);
 CREATE INDEX tibet_tokens_actor ON tibet_tokens (actor);
+", "
+CREATE TABLE registry_presence (
+    identity BIGINT PRIMARY KEY, node TEXT COLLATE \"C\" NOT NULL, online BOOLEAN NOT NULL, since BIGINT NOT NULL
+);
+CREATE TABLE registry_requests (
+    name TEXT COLLATE \"C\" PRIMARY KEY, fingerprint BYTEA NOT NULL, key BYTEA NOT NULL, source TEXT NOT NULL,
+    network BYTEA NOT NULL, since BIGINT NOT NULL, state BIGINT NOT NULL, decided_at BIGINT NOT NULL
+);
 "];
 
 /// Every table and index after the last step, in order, without the sequences that PostgreSQL makes by itself.
@@ -51,6 +59,8 @@ const RELATIONS: &[&str] = &[
     "i registry_identities_name_key",
     "i registry_identities_pkey",
     "i registry_keys_pkey",
+    "i registry_presence_pkey",
+    "i registry_requests_pkey",
     "i registry_settings_pkey",
     "i registry_spent_pkey",
     "i registry_vouches_pkey",
@@ -65,6 +75,8 @@ const RELATIONS: &[&str] = &[
     "r registry_evidence",
     "r registry_identities",
     "r registry_keys",
+    "r registry_presence",
+    "r registry_requests",
     "r registry_schema",
     "r registry_settings",
     "r registry_spent",
