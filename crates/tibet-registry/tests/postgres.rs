@@ -12,7 +12,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::postgres::{Database, own_server};
+use common::postgres::{Database, Server, own_server, skip};
 use common::{Device, START, after, assert_clean, contents, opening, register};
 use tibet_registry::{PostgresStore, Refusal, Registry, Source, Store, StoreError};
 
@@ -169,7 +169,7 @@ impl Proxy {
 
     fn url(&self, direct: &str) -> String {
         let (address, _) = direct.split_once("?host=").expect("our own address");
-        format!("{address}?host={}", self.dir.path().display().to_string().replace('/', "%2F"))
+        format!("{address}?port=5432&host={}", self.dir.path().display().to_string().replace('/', "%2F"))
     }
 }
 
@@ -358,4 +358,37 @@ fn a_server_that_is_not_there_is_said_to_be_away() {
         let error = refused(PostgresStore::connect(address));
         assert!(matches!(error, StoreError::Unavailable(_)), "{address}: {error}");
     }
+}
+
+/// Rule R71: TLS means the certificate of this very host, by a root that was named.
+#[test]
+fn a_certificate_is_checked_as_verify_full_does() {
+    let Some((server, port)) = Server::with_tls() else { return skip() };
+    let address = |host: &str, root: &str, mode: &str| {
+        let root = server.dir().join(root);
+        format!(
+            "host={host} hostaddr=127.0.0.1 port={port} user=tester dbname=postgres {mode} sslrootcert={}",
+            root.display()
+        )
+    };
+    for mode in ["sslmode=verify-full", "sslmode=require"] {
+        let mut registry = open(&address("localhost", "root.pem", mode));
+        registry.group(|_| ()).expect("it works");
+        let sql = "SELECT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+                   WHERE a.application_name = 'tibet-registry'";
+        let mut admin =
+            postgres::Client::connect(&server.url("postgres"), postgres::NoTls).expect("connected");
+        assert!(admin.query_one(sql, &[]).expect("one session").get::<_, bool>(0));
+        for wrong in [address("localhost", "other.pem", mode), address("db.example", "root.pem", mode)] {
+            let error = refused(PostgresStore::connect(&wrong));
+            assert!(matches!(&error, StoreError::Unavailable(_)), "{wrong}: {error}");
+            assert!(error.to_string().contains("certificate"), "{wrong}: {error}");
+        }
+    }
+    // A server that cannot do it is not spoken to in the clear.
+    server.stop("INT");
+    let Some(plain) = own_server() else { return };
+    let socket = plain.dir().display().to_string();
+    let refused = refused(PostgresStore::connect(&format!("host={socket} user=tester sslmode=verify-full")));
+    assert!(matches!(&refused, StoreError::Unavailable(_)), "{refused}");
 }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Server {
     dir: tempfile::TempDir,
     user: Option<(u32, u32)>,
-    settings: Vec<&'static str>,
+    settings: Vec<String>,
     running: Mutex<Option<Child>>,
 }
 
@@ -50,15 +50,31 @@ fn somebody_else(dir: &Path) -> Option<(u32, u32)> {
 impl Server {
     /// A server that keeps nothing safe, for speed.
     fn fast() -> Option<Self> {
-        Self::start(vec!["fsync=off", "full_page_writes=off"])
+        Self::start(&["fsync=off", "full_page_writes=off"], |_| ())
     }
 
     /// A server as it would be installed.
     pub fn safe() -> Option<Self> {
-        Self::start(Vec::new())
+        Self::start(&[], |_| ())
     }
 
-    fn start(settings: Vec<&'static str>) -> Option<Self> {
+    /// A server that speaks TLS on a port of 127.0.0.1, as `localhost`, with a certificate by `root.pem` in its directory. `other.pem`
+    /// there is another root.
+    pub fn with_tls() -> Option<(Self, u16)> {
+        let free =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+        let port = format!("port={free}");
+        let settings = [
+            "listen_addresses=127.0.0.1",
+            &port,
+            "ssl=on",
+            "ssl_cert_file=../server.pem",
+            "ssl_key_file=../server.key",
+        ];
+        Some((Self::start(&settings, make_certificates)?, free))
+    }
+
+    fn start(settings: &[&str], prepare: impl FnOnce(&Self)) -> Option<Self> {
         let initdb = program("initdb")?;
         program("postgres")?;
         let dir = tempfile::tempdir().expect("dir");
@@ -66,11 +82,13 @@ impl Server {
         if let Some((uid, gid)) = user {
             chown(dir.path(), Some(uid), Some(gid)).expect("given away");
         }
+        let settings = settings.iter().map(ToString::to_string).collect();
         let server = Self { dir, user, settings, running: Mutex::new(None) };
         let mut command = server.command(&initdb);
         command.args(["--no-sync", "--auth=trust", "--username=tester", "--encoding=UTF8", "--locale=C"]);
         let made = command.arg("-D").arg(server.data()).output().expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        prepare(&server);
         server.run();
         Some(server)
     }
@@ -95,7 +113,7 @@ impl Server {
         command.arg("-c").arg(format!("unix_socket_directories={}", self.dir.path().display()));
         command.args(["-c", "max_connections=200", "-c", "shared_buffers=16MB"]);
         for setting in &self.settings {
-            command.args(["-c", setting]);
+            command.args(["-c", setting.as_str()]);
         }
         let log = std::fs::File::create(self.dir.path().join("log")).expect("log");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("postgres runs");
@@ -120,14 +138,22 @@ impl Server {
         }
     }
 
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn port(&self) -> &str {
+        self.settings.iter().find_map(|setting| setting.strip_prefix("port=")).unwrap_or("5432")
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join(".s.PGSQL.5432")
+        self.dir().join(format!(".s.PGSQL.{}", self.port()))
     }
 
     pub fn url(&self, database: &str) -> String {
-        let dir = self.dir.path().display().to_string().replace('/', "%2F");
-        format!("postgresql://tester@/{database}?host={dir}")
+        let dir = self.dir().display().to_string().replace('/', "%2F");
+        format!("postgresql://tester@/{database}?host={dir}&port={}", self.port())
     }
 
     /// A new database, its address.
@@ -141,6 +167,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop("QUIT");
     }
+}
+
+/// Two roots, and a certificate for `localhost` by the first.
+fn make_certificates(server: &Server) {
+    let openssl = |arguments: &str| {
+        let mut command = server.command(Path::new("openssl"));
+        let made = command.args(arguments.split(' ')).output().expect("openssl runs");
+        assert!(made.status.success(), "{arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for root in ["root", "other"] {
+        openssl(&format!("req -x509 {new} -keyout {root}.key -out {root}.pem -subj /CN={root} -days 2"));
+    }
+    openssl(&format!("req {new} -keyout server.key -out server.csr -subj /CN=localhost"));
+    std::fs::write(server.dir().join("names"), "subjectAltName=DNS:localhost").expect("written");
+    openssl(
+        "x509 -req -in server.csr -CA root.pem -CAkey root.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    );
 }
 
 fn create(url: &str) -> String {
