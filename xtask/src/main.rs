@@ -1,10 +1,11 @@
-//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`, `cargo xtask flood`.
+//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`, `cargo xtask flood`, `cargo xtask load`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod bench;
 mod check;
 mod flood;
+mod load;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Task {
     Bench(bench::Options),
     /// Sends a listener garbage at full rate, and looks whether it still serves
     Flood(flood::Options),
+    /// Has a fleet of simulated devices register with an overlay node, stay alive, move and be looked up
+    Load(load::Options),
     /// Runs what continuous integration runs without root
     Check,
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Bench(options) => bench::run(&options),
         Task::Flood(options) => flood::run(&options),
+        Task::Load(options) => load::run(&options),
         Task::Check => check::run(),
     };
     match done {

@@ -8,6 +8,7 @@ mod id;
 mod info;
 mod register;
 mod resolve;
+mod serve;
 mod status;
 mod trust;
 mod verify;
@@ -64,6 +65,8 @@ enum Command {
     Trust(trust::TrustArgs),
     /// Vouch for a device
     Vouch(vouch::VouchArgs),
+    /// Run an overlay node: the registry on the network
+    Serve(serve::ServeArgs),
     /// Read, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -92,6 +95,7 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         clap_complete::generate(shell, &mut Args::command(), "tibet-overlay", &mut script);
         return Ok(Outcome::text_only(String::from_utf8_lossy(&script).into_owned()));
     }
+    let as_json = args.base.json;
     let context = Context::new(Settings::resolve(&args.base, &args.registry)?);
     match args.command {
         Command::Demo(args) => demo::run(&context, &args),
@@ -104,6 +108,7 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Status(args) => status::run(&context, &args),
         Command::Trust(args) => trust::run(&context, &args),
         Command::Vouch(args) => vouch::run(&context, &args),
+        Command::Serve(args) => serve::run(&context, &args, as_json),
         Command::Audit(command) => audit::run(&context, command),
         Command::Completion { .. } => unreachable!("handled above"),
     }

@@ -39,4 +39,4 @@ pub use remote::{
 mod resolver;
 pub use resolver::{KnownName, LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};
 mod state_dir;
-pub use state_dir::{OpenError, StateDir};
+pub use state_dir::{NoStoreLocation, OpenError, StateDir, StoreLocation};

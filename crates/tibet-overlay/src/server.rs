@@ -146,10 +146,12 @@ impl OverlayNode {
         state: Option<NodeState>,
         config: OverlayNodeConfig,
     ) -> Result<Self, ServeError> {
-        let known = registry.head()?.map_or(0, |head| head.count);
-        let directory = Arc::new(RwLock::new(Directory::load(&registry)?));
-        let (registry, writer) =
-            writer::spawn(registry, Arc::clone(&directory), known).map_err(ServeError::Thread)?;
+        let directory = Arc::new(RwLock::new(Directory::default()));
+        let running =
+            writer::spawn(registry, Arc::clone(&directory), Name::of_key(&keys.identity.public_key()))
+                .map_err(ServeError::Thread)?;
+        let writer::Running { handle: registry, thread: writer, ready } = running;
+        ready.await.map_err(|_| StoreError::Failed("the registry's thread has ended".into()))??;
         let public_key = keys.identity.public_key();
         let copy = SecretKey::from_seed(keys.identity.to_seed()).expect("a key that was good before");
         let shared = Arc::new(Shared::new(Parts {
@@ -303,6 +305,7 @@ async fn tick(shared: Arc<Shared>) {
         }
         if count % SWEEP == 0 {
             presence::sweep(&shared);
+            presence::flush(&shared);
         }
         if count % SUM_UP == SUM_UP - 1 {
             sum_up(&shared);

@@ -4,6 +4,7 @@
 //! STATE-DIR/identities/home.hub/   one directory per identity, see DeviceFiles
 //! STATE-DIR/registry/registry.db   names, records, trust, audit log
 //! STATE-DIR/registry/log.pem       the key the audit log is signed with
+//! STATE-DIR/node/                  the keys of an overlay node, see state_dir/serving.rs
 //! STATE-DIR/nodes/home.hub/        what the node of that name keeps between runs, see tibet_iot::NodeState
 //! STATE-DIR/nodes/home.hub/log.pem the key its own audit logs are signed with
 //! STATE-DIR/nodes/home.hub/log.pub the public part, z6Mk…, for whoever verifies them
@@ -11,6 +12,9 @@
 //! STATE-DIR/overlay-nodes          the keys that overlay nodes are known by, see NodePins
 //! STATE-DIR/resolver.db            what was seen of names, so that nothing older is believed, see OverlayResolver
 //! ```
+
+mod serving;
+pub use serving::{NoStoreLocation, StoreLocation};
 
 use std::fs;
 use std::path::{Path, PathBuf};

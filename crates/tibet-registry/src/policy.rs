@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jis::{EnrolmentToken, Identity, IdentityStatus, Name, NameGrant, PublicKey, Signed, UnixTime};
 
+use crate::quota::NAMES_PER_HOUR;
 use crate::refusal::PermissionError;
 
 /// What the operator of a registry decides.
@@ -14,6 +15,8 @@ use crate::refusal::PermissionError;
 pub struct Policy {
     /// Whether a free name goes to whoever claims it first.
     pub first_come: FirstCome,
+    /// New names by first come for each network and hour; [`NAMES_PER_HOUR`](crate::NAMES_PER_HOUR) unless set otherwise.
+    pub names_per_hour: u32,
     /// The keys whose enrolment tokens are taken.
     pub issuers: Vec<PublicKey>,
     /// Whether a claim from the network that the rules do not give a name is kept for a human to decide on.
@@ -31,7 +34,12 @@ pub enum FirstCome {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { first_come: FirstCome::Open, issuers: Vec::new(), approval: false }
+        Self {
+            first_come: FirstCome::Open,
+            names_per_hour: NAMES_PER_HOUR,
+            issuers: Vec::new(),
+            approval: false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jis::UnixTime;
 
-/// New names per network and hour.
+/// New names per network and hour, unless the policy says otherwise.
 pub const NAMES_PER_HOUR: u32 = 16;
 /// Networks remembered. When all are taken and fresh, further networks have to wait: bounded memory comes before openness, and
 /// tokens and grants are not affected.
@@ -37,14 +37,14 @@ impl Window {
 }
 
 impl FirstComeQuota {
-    /// Whether one more name may go to `source`.
+    /// Whether one more name may go to `source`, of `most` an hour.
     ///
     /// # Errors
     /// The time at which to try again.
-    pub(crate) fn check(&mut self, source: IpAddr, now: UnixTime) -> Result<(), UnixTime> {
+    pub(crate) fn check(&mut self, source: IpAddr, most: u32, now: UnixTime) -> Result<(), UnixTime> {
         let network = network(source);
         match self.windows.get(&network) {
-            Some(window) if !window.is_over(now) && window.claims >= NAMES_PER_HOUR => {
+            Some(window) if !window.is_over(now) && window.claims >= most => {
                 return Err(window.begins.saturating_add(WINDOW));
             }
             Some(_) => return Ok(()),
@@ -65,7 +65,7 @@ impl FirstComeQuota {
         if window.is_over(now) {
             *window = Window { begins: now, claims: 0 };
         }
-        window.claims += 1;
+        window.claims = window.claims.saturating_add(1);
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         for i in 0..100_000u32 {
             // 2001:db8:7::/48, another address each time.
             let source = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, (i >> 16) as u16, i as u16));
-            if quota.check(source, now).is_ok() {
+            if quota.check(source, NAMES_PER_HOUR, now).is_ok() {
                 quota.count(source, now);
                 granted += 1;
             }
@@ -104,13 +104,13 @@ mod tests {
         assert_eq!(granted, NAMES_PER_HOUR);
         for i in 0..100_000u32 {
             let source = IpAddr::V6(Ipv6Addr::new(0x2001, (i >> 16) as u16, i as u16, 0, 0, 0, 0, 1));
-            if quota.check(source, now).is_ok() {
+            if quota.check(source, NAMES_PER_HOUR, now).is_ok() {
                 quota.count(source, now);
             }
         }
         assert_eq!(quota.windows.len(), MAX_NETWORKS);
         let later = now.saturating_add(WINDOW);
-        assert!(quota.check("198.51.100.1".parse().expect("address"), later).is_ok());
+        assert!(quota.check("198.51.100.1".parse().expect("address"), NAMES_PER_HOUR, later).is_ok());
         assert!(quota.windows.is_empty());
     }
 

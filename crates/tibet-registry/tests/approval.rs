@@ -18,7 +18,12 @@ fn address(text: &str) -> IpAddr {
 /// A closed registry whose operator is asked.
 fn asks<S: Store>(registry: &mut Registry<S>) {
     let issuers = vec![issuer().public_key()];
-    registry.set_policy(Policy { first_come: FirstCome::Closed, issuers, approval: true });
+    registry.set_policy(Policy {
+        first_come: FirstCome::Closed,
+        issuers,
+        approval: true,
+        ..Policy::default()
+    });
 }
 
 fn claim<S: Store>(

@@ -1,6 +1,6 @@
 //! All identities in memory, for answering without a question to the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jis::Name;
@@ -15,6 +15,8 @@ pub struct Directory {
     numbers: HashMap<Name, u32>,
     /// By number, from 1; what is missing was given to a claim that did not come about.
     entries: Vec<Option<Arc<[u8]>>>,
+    /// Devices that are at other nodes of the same registry.
+    elsewhere: HashSet<u32>,
 }
 
 impl Directory {
@@ -40,6 +42,22 @@ impl Directory {
         if self.entries[at].replace(entry).is_none() {
             self.numbers.insert(name.clone(), number);
         }
+    }
+
+    /// Another node has noted whether a device is there.
+    pub(super) fn set_elsewhere(&mut self, number: u64, online: bool) {
+        let Ok(number) = u32::try_from(number) else { return };
+        if online {
+            self.elsewhere.insert(number);
+        } else {
+            self.elsewhere.remove(&number);
+        }
+    }
+
+    /// Whether a device is at another node of the same registry.
+    #[must_use]
+    pub fn is_elsewhere(&self, number: u32) -> bool {
+        self.elsewhere.contains(&number)
     }
 
     /// The number of a name.

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tibet_registry::PresenceChange;
+
 use super::sessions::Heard;
 use super::shared::Shared;
 use crate::system;
 use jis::{IdentityStatus, Name, RecordStatus, UnixTime};
+
+/// Changes that wait to be written down.
+const MAX_CHANGES: usize = 65_536;
 
 /// A device has registered.
 pub(super) fn registered(
@@ -20,7 +25,7 @@ pub(super) fn registered(
     if status == RecordStatus::Away {
         if shared.sessions().end(number) {
             shared.counters.disappeared.add();
-            note(shared, vec![(name.clone(), false)]);
+            note(shared, name.clone(), false);
         }
         return;
     }
@@ -28,7 +33,7 @@ pub(super) fn registered(
     match heard {
         Heard::Back => {
             shared.counters.appeared.add();
-            note(shared, vec![(name.clone(), true)]);
+            note(shared, name.clone(), true);
         }
         Heard::Torn => torn(shared, name.clone(), from),
         Heard::Again | Heard::Moved => {}
@@ -47,7 +52,7 @@ pub(super) fn back(shared: &Arc<Shared>, number: u32) {
     match name {
         Some(name) => {
             shared.counters.appeared.add();
-            note(shared, vec![(name, true)]);
+            note(shared, name, true);
         }
         // It may not speak any more; its token is of no use to it.
         None => {
@@ -63,18 +68,43 @@ pub(super) fn sweep(shared: &Arc<Shared>) {
         return;
     }
     let directory = shared.directory();
-    let names: Vec<(Name, bool)> = gone
+    let names: Vec<Name> = gone
         .into_iter()
         .filter_map(|number| directory.route_of(number)?.record().ok())
-        .map(|record| (record.claims().name.clone(), false))
+        .map(|record| record.claims().name.clone())
         .collect();
     drop(directory);
-    names.iter().for_each(|_| shared.counters.disappeared.add());
-    note(shared, names);
+    for name in names {
+        shared.counters.disappeared.add();
+        note(shared, name, false);
+    }
 }
 
-/// Has changes written down. When the registry has too much to do they are not: presence is known again with the next word of the device.
-fn note(_shared: &Shared, _changes: Vec<(Name, bool)>) {}
+/// Keeps a change until it is written down with the others of its second.
+fn note(shared: &Shared, name: Name, online: bool) {
+    let mut changes = shared.presence_changes();
+    // When the registry has too much to do for so long, some are not written: presence is known again with the device's next coming or going.
+    if changes.len() < MAX_CHANGES {
+        let (node, at) = (shared.name.clone(), system::now());
+        changes.push(PresenceChange { name, node, online, at });
+    }
+}
+
+/// Has the changes of the last second written down. To be called once a second.
+pub(super) fn flush(shared: &Shared) {
+    let changes = std::mem::take(&mut *shared.presence_changes());
+    if changes.is_empty() {
+        return;
+    }
+    let _ = shared.registry.submit(
+        move |registry, _| (registry.note_presence(&changes), Vec::new()),
+        |result| {
+            if let Ok(Err(error)) = result {
+                tracing::warn!(%error, "presence could not be written");
+            }
+        },
+    );
+}
 
 /// Two devices have one key (SECURITY R41).
 fn torn(shared: &Shared, name: Name, from: SocketAddr) {

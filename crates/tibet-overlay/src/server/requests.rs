@@ -188,12 +188,17 @@ fn resolve(shared: &Shared, name: &Name, events_from: Option<u8>, asker: Asker) 
     shared.counters.lookups.add();
     let seen = shared.sessions().seen(number);
     let online = seen.is_some_and(|seen| seen.state == PresenceState::Online);
+    let elsewhere = !online && shared.directory().is_elsewhere(number);
     let Ok(record) = route.record() else { return unknown(shared, &asker, name) };
     let mut answer = ResolveAnswer {
         record,
         event_count: u8::try_from(route.event_bytes().count()).unwrap_or(u8::MAX),
         events: Vec::new(),
-        presence: seen.map_or(PresenceState::Unknown, |seen| seen.state),
+        presence: match seen {
+            _ if elsewhere => PresenceState::Online,
+            Some(seen) => seen.state,
+            None => PresenceState::Unknown,
+        },
         last_seen: seen.map(|seen| presence::wall_time(shared, seen.at)),
         observed: seen.filter(|_| online).map(|seen| seen.address),
         registered_at: route.registered_at,
@@ -260,7 +265,11 @@ fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker)
     }
     let seen = u32::try_from(route.id).ok().and_then(|number| shared.sessions().seen(number));
     let Some(seen) = seen.filter(|seen| seen.state == PresenceState::Online) else {
-        let detail = format!("{name} is not there; it was last heard too long ago, or said goodbye");
+        let detail = match u32::try_from(route.id).is_ok_and(|number| shared.directory().is_elsewhere(number))
+        {
+            true => format!("{name} is at another node of this registry; ask that one"),
+            false => format!("{name} is not there; it was last heard too long ago, or said goodbye"),
+        };
         return shared.fail(&asker, &Failure::new(FailureCode::Offline, detail));
     };
     let (Ok(id), Ok(responder)) = (system::random(), route.key()) else { return };
@@ -328,6 +337,8 @@ fn refuse(shared: &Shared, asker: &Asker, refusal: &Refusal) {
             (FailureCode::Quota, Some(retry_after.saturating_since(system::now())))
         }
         Refusal::Unknown(_) => (FailureCode::Unknown, None),
+        Refusal::WaitsForApproval(_) => (FailureCode::Waiting, Some(Duration::from_secs(30))),
+        Refusal::Denied(_) => (FailureCode::Denied, None),
         Refusal::Busy(_) => (FailureCode::Busy, Some(Duration::from_secs(60))),
         _ => (FailureCode::Refused, None),
     };

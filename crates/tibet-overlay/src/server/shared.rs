@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jis::{Answer, AnswerOutcome, Name, PublicKey, Query, SecretKey, Signed, message_hash};
 use tibet_iot::{Outbox, Outgoing};
 use tibet_ping::Compact;
+use tibet_registry::PresenceChange;
 
 use super::cookies::Cookies;
 use super::directory::Directory;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     sessions: Mutex<Sessions>,
     forwards: Mutex<Forwards>,
     lookups: Mutex<Lookups>,
+    /// Who came and went in this second.
+    presence: Mutex<Vec<PresenceChange>>,
     /// Charged with what did not verify.
     bad: Mutex<Limiter>,
     /// Charged with what has a device asked.
@@ -78,6 +81,7 @@ impl Shared {
             sessions: Mutex::new(Sessions::new(gone_after)),
             forwards: Mutex::default(),
             lookups: Mutex::default(),
+            presence: Mutex::default(),
             bad: Mutex::new(Limiter::new(secret, BAD.0, BAD.1)),
             asking: Mutex::new(Limiter::new(secret, ASKING.0, ASKING.1)),
         }
@@ -102,6 +106,10 @@ impl Shared {
 
     pub(super) fn lookups(&self) -> MutexGuard<'_, Lookups> {
         lock(&self.lookups)
+    }
+
+    pub(super) fn presence_changes(&self) -> MutexGuard<'_, Vec<PresenceChange>> {
+        lock(&self.presence)
     }
 
     pub(super) fn bad(&self) -> MutexGuard<'_, Limiter> {

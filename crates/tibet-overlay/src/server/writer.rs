@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jis::{Name, UnixTime};
 use tibet_registry::{Registry, Store, StoreError};
+use tokio::sync::oneshot;
 
 use super::directory::Directory;
 use crate::system;
@@ -79,7 +80,7 @@ impl RegistryHandle {
         &self,
         change: impl FnOnce(&mut AnyRegistry, UnixTime) -> (T, Vec<Name>) + Send + 'static,
     ) -> Result<T, HandleError> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.submit(change, move |result| {
             // Whoever asked may have gone.
             let _ = sender.send(result);
@@ -103,23 +104,41 @@ impl std::fmt::Debug for RegistryHandle {
     }
 }
 
-/// Runs a registry in a thread of its own, which ends when it is told to or the last handle is gone. The registry comes back from the
-/// thread. `known` is how many tokens its log had when `directory` was read.
+/// A registry that runs in a thread of its own.
+pub(super) struct Running {
+    pub(super) handle: RegistryHandle,
+    /// Gives the registry back when it ends.
+    pub(super) thread: JoinHandle<AnyRegistry>,
+    /// Says when the directory is filled.
+    pub(super) ready: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+/// Runs a registry in a thread of its own, which ends when it is told to or the last handle is gone. Everything that asks the store happens there: the
+/// client of PostgreSQL may not be used where a runtime runs.
 pub(super) fn spawn(
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
-    known: u64,
-) -> std::io::Result<(RegistryHandle, JoinHandle<AnyRegistry>)> {
+    node: Name,
+) -> std::io::Result<Running> {
     let (jobs, waiting) = sync_channel(MAX_WAITING);
     let stopping = Arc::new(AtomicBool::new(false));
-    let writer = Writer { registry, directory, known, waiting, stopping: Arc::clone(&stopping) };
-    let thread = std::thread::Builder::new().name("registry".into()).spawn(move || writer.run())?;
-    Ok((RegistryHandle { jobs, stopping }, thread))
+    let mut writer = Writer { registry, directory, node, known: 0, waiting, stopping: Arc::clone(&stopping) };
+    let (filled, ready) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("registry".into()).spawn(move || {
+        let loaded = writer.load();
+        let go_on = loaded.is_ok();
+        // Whoever waits may have gone.
+        let _ = filled.send(loaded);
+        if go_on { writer.run() } else { writer.registry }
+    })?;
+    Ok(Running { handle: RegistryHandle { jobs, stopping }, thread, ready })
 }
 
 struct Writer {
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
+    /// This node's name.
+    node: Name,
     /// Tokens of the log that the directory knows of.
     known: u64,
     waiting: Receiver<Job>,
@@ -127,6 +146,14 @@ struct Writer {
 }
 
 impl Writer {
+    fn load(&mut self) -> Result<(), StoreError> {
+        // Before the entries are read: what is written meanwhile is read once more.
+        self.known = self.registry.head()?.map_or(0, |head| head.count);
+        let directory = Directory::load(&self.registry)?;
+        *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = directory;
+        Ok(())
+    }
+
     fn run(mut self) -> AnyRegistry {
         loop {
             match self.waiting.recv_timeout(WATCH) {
@@ -188,6 +215,7 @@ impl Writer {
             match self.registry.changes_since(self.known) {
                 Ok(changes) => {
                     self.read(changes.names.iter());
+                    self.read_presence(changes.names.iter());
                     self.known = changes.read_to;
                     if !changes.more {
                         break;
@@ -196,6 +224,18 @@ impl Writer {
                 Err(StoreError::Unreadable { index, .. }) => self.known = index.saturating_add(1),
                 Err(_) => break,
             }
+        }
+    }
+
+    /// What other nodes have noted of devices.
+    fn read_presence<'a>(&self, names: impl Iterator<Item = &'a Name>) {
+        let store = self.registry.store();
+        for name in names {
+            let Ok(Some(entry)) = store.entry(name) else { continue };
+            let Ok(presence) = store.presence(entry.id) else { continue };
+            let elsewhere = presence.is_some_and(|seen| seen.online && seen.node != self.node);
+            let mut directory = self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            directory.set_elsewhere(entry.id, elsewhere);
         }
     }
 

@@ -177,7 +177,9 @@ impl<S: Store> Registry<S> {
             return Err(Refusal::PermissionNeeded { name: name.clone(), holder: name.clone() });
         }
         if let Source::Network(source) = source {
-            self.quota.check(source, now).map_err(|retry_after| Refusal::Quota { retry_after })?;
+            self.quota
+                .check(source, self.policy.names_per_hour, now)
+                .map_err(|retry_after| Refusal::Quota { retry_after })?;
         }
         Ok(Basis::FirstCome)
     }

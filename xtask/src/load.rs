@@ -1,0 +1,69 @@
+//! A fleet of simulated devices against an overlay node: `cargo xtask load`.
+//!
+//! The devices have real keys, and sign everything that real ones sign; thousands share a socket. The node is the program itself, in a process of its own,
+//! so that its memory and processor time are its own; both ends share the machine, and the report says so.
+
+mod fleet;
+mod node;
+mod phases;
+mod socket;
+
+use std::path::PathBuf;
+
+use crate::Outcome;
+use fleet::Fleet;
+use node::Node;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How many devices
+    #[arg(long, default_value_t = 10_000)]
+    devices: u32,
+    /// How many UDP sockets they share
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    sockets: u32,
+    /// Requests on their way at a time
+    #[arg(long, default_value_t = 256)]
+    window: usize,
+    /// Keepalives a second while look-ups are measured: a million devices send 33 000 at one each 30 s
+    #[arg(long, default_value_t = 33_000)]
+    keepalives: u32,
+    /// How long look-ups are measured, in seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// The program whose `serve` is started, in a directory of its own that is removed afterwards
+    #[arg(long, default_value = "target/release/tibet-overlay")]
+    program: PathBuf,
+    /// Its --store, for example postgres://… [default: SQLite in its directory]
+    #[arg(long)]
+    store: Option<String>,
+    /// Where the node's directory is made [default: the system's directory for temporary files]
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+/// Runs all phases and prints a line for each.
+pub(crate) fn run(options: &Options) -> Outcome<()> {
+    let mut node = Node::start(&options.program, options.store.as_deref(), options.directory.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut fleet = runtime.block_on(Fleet::connect(node.address, options.devices, options.sockets))?;
+    println!("{} devices on {} sockets, node {}", options.devices, options.sockets, node.address);
+    let idle = node.memory()?;
+    runtime.block_on(phases::register(&mut fleet, &mut node, options.window))?;
+    println!(
+        "  node: {} MiB resident ({} when empty), {} MiB on disk",
+        node.memory()? >> 20,
+        idle >> 20,
+        node.on_disk()? >> 20
+    );
+    runtime.block_on(phases::look_up(&mut fleet, &node, options, 0))?;
+    runtime.block_on(phases::look_up(&mut fleet, &node, options, options.keepalives))?;
+    runtime.block_on(phases::find(&mut fleet, &node))?;
+    runtime.block_on(phases::move_some(&mut fleet, &node, options.window))?;
+    println!("  node: {} MiB resident", node.memory()? >> 20);
+    let took = node.kill_and_restart()?;
+    println!("restart after kill -9: {:.2} s until it serves again", took.as_secs_f64());
+    runtime.block_on(phases::come_back(&mut fleet, &node))?;
+    println!("  node: {} MiB resident", node.memory()? >> 20);
+    Ok(())
+}

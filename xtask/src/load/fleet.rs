@@ -1,0 +1,121 @@
+//! The devices: what each of them signs, made anew from its number whenever it is needed.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jis::{
+    Endpoint, Fingerprint, Inception, KeyEvent, Name, NextKeyCommitment, Query, Record, RecordStatus,
+    RecordVersion, SecretKey, Signed, UnixTime,
+};
+use sha2::{Digest as _, Sha256};
+use tibet_overlay::intents::{OverlayRequest, RegisterRequest};
+use tibet_ping::KeepaliveToken;
+
+use super::socket::Socket;
+use crate::Outcome;
+
+pub(super) struct Fleet {
+    /// Drawn at the start, so that two runs have different keys.
+    run: [u8; 16],
+    pub(super) devices: u32,
+    pub(super) sockets: Vec<Socket>,
+    /// By device; zeros until it has registered.
+    pub(super) tokens: Vec<KeepaliveToken>,
+    since: UnixTime,
+}
+
+impl Fleet {
+    pub(super) async fn connect(node: SocketAddr, devices: u32, sockets: u32) -> Outcome<Self> {
+        let mut ports = Vec::new();
+        for _ in 0..sockets.min(devices.max(1)) {
+            ports.push(Socket::connect(node).await?);
+        }
+        let run = tibet_iot::system::random()?;
+        let tokens = vec![[0; 16]; devices as usize];
+        Ok(Self { run, devices, sockets: ports, tokens, since: now() })
+    }
+
+    pub(super) fn name(&self, device: u32) -> Name {
+        format!("jis:load:d{device}").parse().expect("a name")
+    }
+
+    fn key(&self, device: u32) -> SecretKey {
+        let seed: [u8; 32] =
+            Sha256::new().chain_update(self.run).chain_update(device.to_be_bytes()).finalize().into();
+        SecretKey::from_seed(seed.into()).expect("a hash is a seed")
+    }
+
+    /// The device's registration through a socket: its record with this number, and its key event where that is `0`.
+    pub(super) fn registration(&self, device: u32, seq: u64, socket: &Socket, id: [u8; 8]) -> Signed<Query> {
+        let key = self.key(device);
+        let inception = Inception {
+            name: self.name(device),
+            key: key.public_key(),
+            next: NextKeyCommitment::from_bytes([7; 32]),
+            created_at: self.since,
+        };
+        let inception = Signed::seal(inception, &key).expect("sound");
+        let [_, b, c, d] = device.to_be_bytes();
+        let record = Record {
+            name: inception.claims().name.clone(),
+            fingerprint: Fingerprint::of_inception(inception.message()),
+            version: RecordVersion { generation: 0, seq },
+            key: key.public_key(),
+            transport_key: None,
+            issued_at: now(),
+            ttl: Record::MAX_TTL,
+            endpoints: vec![
+                Endpoint::new(SocketAddr::from(([10, b, c, d], 7150 + seq as u16))).expect("private"),
+            ],
+            relays: Vec::new(),
+            capabilities: [format!("group-{}", device % 1000), "load".to_owned()]
+                .map(|capability| capability.parse().expect("a word"))
+                .into(),
+            status: RecordStatus::Active,
+            previous: [0; 32],
+            next: NextKeyCommitment::from_bytes([7; 32]),
+            behind_nat: true,
+        };
+        let record = Signed::seal(record, &key).expect("sound");
+        let events = if seq == 0 { vec![KeyEvent::Inception(inception)] } else { Vec::new() };
+        let request = RegisterRequest { record, events, transport: None, permission: None };
+        self.query(device, &OverlayRequest::Register(Box::new(request)), socket, id, &key)
+    }
+
+    /// A question of a device.
+    pub(super) fn ask(
+        &self,
+        device: u32,
+        request: &OverlayRequest,
+        socket: &Socket,
+        id: [u8; 8],
+    ) -> Signed<Query> {
+        self.query(device, request, socket, id, &self.key(device))
+    }
+
+    fn query(
+        &self,
+        device: u32,
+        request: &OverlayRequest,
+        socket: &Socket,
+        id: [u8; 8],
+        key: &SecretKey,
+    ) -> Signed<Query> {
+        let query = Query {
+            id,
+            cookie: socket.cookie,
+            source: self.name(device),
+            key: key.public_key(),
+            generation: 0,
+            responder: socket.node_key,
+            method: request.intent().parse().expect("a method"),
+            arguments: request.arguments(),
+        };
+        Signed::seal(query, key).expect("sound")
+    }
+}
+
+fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(0)).expect("a time")
+}
