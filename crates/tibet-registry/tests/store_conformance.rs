@@ -248,7 +248,9 @@ fn remembers<S: Store>(store: &S) {
 #[test]
 fn the_postgres_store_conforms_and_remembers() {
     let Some(database) = common::postgres::Database::new() else { return };
-    conforms(&mut database.store());
+    // Sent from one thread to another, as a node does with its writer.
+    let boxed: Box<dyn Store + Send> = Box::new(database.store());
+    conforms(&mut std::thread::spawn(move || boxed).join().expect("sent"));
     remembers(&database.store());
 }
 
