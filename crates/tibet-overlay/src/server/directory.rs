@@ -54,6 +54,11 @@ impl Directory {
         }
     }
 
+    /// What other nodes have noted of all devices.
+    pub(super) fn replace_elsewhere(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.elsewhere = numbers.into_iter().filter_map(|number| u32::try_from(number).ok()).collect();
+    }
+
     /// Whether a device is at another node of the same registry.
     #[must_use]
     pub fn is_elsewhere(&self, number: u32) -> bool {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -150,7 +150,8 @@ impl Writer {
         // Before the entries are read: what is written meanwhile is read once more.
         self.known = self.registry.head()?.map_or(0, |head| head.count);
         let directory = Directory::load(&self.registry)?;
-        *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = directory;
+        *self.directory() = directory;
+        self.read_all_presence();
         Ok(())
     }
 
@@ -171,6 +172,10 @@ impl Writer {
         }
         let _ = self.registry.flush(system::now());
         self.registry
+    }
+
+    fn directory(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn head(&self) -> u64 {
@@ -215,15 +220,38 @@ impl Writer {
             match self.registry.changes_since(self.known) {
                 Ok(changes) => {
                     self.read(changes.names.iter());
-                    self.read_presence(changes.names.iter());
+                    if changes.all_presence {
+                        self.read_all_presence();
+                    } else {
+                        self.read_presence(changes.presence.iter());
+                    }
                     self.known = changes.read_to;
                     if !changes.more {
                         break;
                     }
                 }
-                Err(StoreError::Unreadable { index, .. }) => self.known = index.saturating_add(1),
+                // Nobody can say what it told: everything is read anew.
+                Err(StoreError::Unreadable { index, .. }) => {
+                    if self.load().is_err() {
+                        break;
+                    }
+                    self.known = self.known.max(index.saturating_add(1));
+                }
                 Err(_) => break,
             }
+        }
+    }
+
+    /// What other nodes have noted of all devices.
+    fn read_all_presence(&self) {
+        let mut elsewhere = Vec::new();
+        let read = self.registry.for_each_presence(&mut |number, presence| {
+            if presence.online && presence.node != self.node {
+                elsewhere.push(number);
+            }
+        });
+        if read.is_ok() {
+            self.directory().replace_elsewhere(elsewhere);
         }
     }
 
@@ -234,8 +262,7 @@ impl Writer {
             let Ok(Some(entry)) = store.entry(name) else { continue };
             let Ok(presence) = store.presence(entry.id) else { continue };
             let elsewhere = presence.is_some_and(|seen| seen.online && seen.node != self.node);
-            let mut directory = self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            directory.set_elsewhere(entry.id, elsewhere);
+            self.directory().set_elsewhere(entry.id, elsewhere);
         }
     }
 
@@ -243,7 +270,7 @@ impl Writer {
         let entries: Vec<_> = names
             .filter_map(|name| Some((name, self.registry.store().entry(name).ok().flatten()?)))
             .collect();
-        let mut directory = self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut directory = self.directory();
         for (name, entry) in entries {
             directory.insert(entry.id, name, entry.bytes);
         }
