@@ -6,9 +6,12 @@ mod demo;
 mod find;
 mod id;
 mod info;
+mod pending;
+mod permit;
 mod register;
 mod resolve;
 mod serve;
+mod serve_hook;
 mod status;
 mod trust;
 mod verify;
@@ -67,6 +70,12 @@ enum Command {
     Vouch(vouch::VouchArgs),
     /// Run an overlay node: the registry on the network
     Serve(serve::ServeArgs),
+    /// Decide on names that wait for you
+    Pending(pending::PendingArgs),
+    /// Make a one-time token with which a device can register
+    Enrol(permit::EnrolArgs),
+    /// Permit others to claim names below your own
+    Grant(permit::GrantArgs),
     /// Read, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -109,6 +118,9 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Trust(args) => trust::run(&context, &args),
         Command::Vouch(args) => vouch::run(&context, &args),
         Command::Serve(args) => serve::run(&context, &args, as_json),
+        Command::Pending(args) => pending::run(&context, &args),
+        Command::Enrol(args) => permit::enrol(&context, &args),
+        Command::Grant(args) => permit::grant(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
         Command::Completion { .. } => unreachable!("handled above"),
     }

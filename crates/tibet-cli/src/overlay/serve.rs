@@ -11,7 +11,7 @@ use tibet_overlay::server::{OverlayNode, OverlayNodeConfig, ServeError};
 use tibet_registry::{FirstCome, NAMES_PER_HOUR, Policy, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Context;
+use super::{Context, serve_hook};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome};
 
@@ -45,6 +45,10 @@ pub(super) struct ServeArgs {
     /// Keep claims that the policy refuses for a human to decide on: tibet-overlay pending
     #[arg(long)]
     approval: bool,
+
+    /// Program that is run by the shell for each such claim, with the claim as JSON on its standard input
+    #[arg(long, value_name = "COMMAND", requires = "approval")]
+    approval_hook: Option<String>,
 
     /// New names by first come for each network and hour; 0 for any number
     #[arg(long, value_name = "N", default_value_t = NAMES_PER_HOUR)]
@@ -104,6 +108,8 @@ pub(super) fn run(context: &Context, args: &ServeArgs, as_json: bool) -> Result<
             .await
             .map_err(|error| start_error(error, bind))?;
         announce(&node, &location, as_json);
+        let hook = args.approval_hook.clone();
+        let hook = hook.map(|program| tokio::spawn(serve_hook::run(node.handle(), program)));
         tokio::select! {
             failed = node.failed() => {
                 return Err(CliError::new(Exit::Unavailable, format!("the node stopped: {}", reason(failed))));
@@ -111,6 +117,9 @@ pub(super) fn run(context: &Context, args: &ServeArgs, as_json: bool) -> Result<
             () = signals.any() => {}
         }
         notify(&[sd_notify::NotifyState::Stopping]);
+        if let Some(hook) = hook {
+            hook.abort();
+        }
         node.stop().await.map_err(|error| CliError::new(Exit::Unavailable, error.to_string()))
     })?;
     // Outside of the runtime: a database's client waits when it is dropped.

@@ -1,0 +1,132 @@
+//! `tibet-overlay pending`: names that a human decides on.
+
+use clap::{Args, Subcommand};
+use jis::Name;
+use serde_json::{Value, json};
+use tibet_overlay::{StoreLocation, system};
+use tibet_registry::{NameRequest, Policy, Refusal, RequestState};
+
+use super::Context;
+use crate::error::CliError;
+use crate::identities::{parse_name, short};
+use crate::output::{Exit, Outcome, bold, plain};
+
+#[derive(Debug, Args)]
+pub(super) struct PendingArgs {
+    /// Where the registry is, as `serve` has it
+    #[arg(long, value_name = "STORE", env = "TIBET_STORE", hide_env_values = true, global = true)]
+    store: Option<StoreLocation>,
+    #[command(subcommand)]
+    command: PendingCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PendingCommand {
+    /// List the claims that wait, and those that were decided of late
+    List,
+    /// Let whoever claims a name have it
+    Approve(Decision),
+    /// Refuse whoever claims a name, for a day
+    Deny(Decision),
+}
+
+#[derive(Debug, Args)]
+struct Decision {
+    /// The name
+    name: String,
+    /// Why, for the audit log
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// More than a registry keeps.
+const ALL: usize = 10_000;
+
+pub(super) fn run(context: &Context, args: &PendingArgs) -> Result<Outcome, CliError> {
+    let location = args.store.clone().unwrap_or_default();
+    let state = &context.settings.registry;
+    if location == StoreLocation::Own && !state.has_registry() {
+        let message = format!("there is no registry in {}", state.root().display());
+        return Err(CliError::new(Exit::No, message).hint("tibet-overlay serve --approval makes one"));
+    }
+    let mut registry = state.open_for_serving(&location, Policy::default())?;
+    let now = system::now();
+    match &args.command {
+        PendingCommand::List => {
+            let mut requests: Vec<NameRequest> = Vec::new();
+            loop {
+                let after = requests.last().map(|request| request.name.clone());
+                let page = registry.requests(after.as_ref(), ALL)?;
+                if page.is_empty() {
+                    break;
+                }
+                requests.extend(page);
+            }
+            Ok(list(&requests))
+        }
+        PendingCommand::Approve(decision) => {
+            let name = parse_name(&decision.name)?;
+            let request = registry.approve(&name, &decision.reason, now).map_err(|no| refused(no, &name))?;
+            Ok(decided(&request, "may have it; the device asks again within half a minute"))
+        }
+        PendingCommand::Deny(decision) => {
+            let name = parse_name(&decision.name)?;
+            let request = registry.deny(&name, &decision.reason, now).map_err(|no| refused(no, &name))?;
+            Ok(decided(&request, "is refused for a day"))
+        }
+    }
+}
+
+fn refused(refusal: Refusal, name: &Name) -> CliError {
+    match refusal {
+        Refusal::NoRequest(_) => {
+            CliError::new(Exit::No, format!("nobody has asked for {name}")).hint("tibet-overlay pending list")
+        }
+        other => other.into(),
+    }
+}
+
+fn decided(request: &NameRequest, what: &str) -> Outcome {
+    let line = format!("{} {what}", request.name);
+    Outcome::new("tibet.overlay.pending.decided", describe(request))
+        .line(bold(line))
+        .pairs(&[("key", request.key.to_multibase()), ("asked from", request.source.to_string())])
+}
+
+fn list(requests: &[NameRequest]) -> Outcome {
+    let data = json!({ "requests": requests.iter().map(describe).collect::<Vec<_>>() });
+    let outcome = Outcome::new("tibet.overlay.pending", data);
+    if requests.is_empty() {
+        return outcome.line("nobody waits");
+    }
+    let rows = requests.iter().map(|request| {
+        vec![
+            plain(request.name.as_str()),
+            short(&request.fingerprint),
+            request.source.to_string(),
+            request.since.to_string(),
+            word(request.state).to_owned(),
+        ]
+    });
+    outcome.table(&["name", "fingerprint", "from", "since", "state"], rows.collect())
+}
+
+fn describe(request: &NameRequest) -> Value {
+    json!({
+        "name": request.name.as_str(),
+        "fingerprint": request.fingerprint.to_string(),
+        "key": request.key.to_multibase(),
+        "source": request.source.to_string(),
+        "since": request.since.to_string(),
+        "state": word(request.state),
+    })
+}
+
+/// The state in one word.
+pub(super) fn word(state: RequestState) -> &'static str {
+    match state {
+        RequestState::Waiting => "waiting",
+        RequestState::Approved { .. } => "approved",
+        RequestState::Denied { .. } => "denied",
+    }
+}
