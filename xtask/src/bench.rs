@@ -17,7 +17,7 @@ mod report;
 mod senders;
 mod tokens;
 mod verification;
-mod wire;
+pub(crate) mod wire;
 
 use std::path::PathBuf;
 

@@ -4,6 +4,7 @@
 //! so that its memory and processor time are its own; both ends share the machine, and the report says so.
 
 mod fleet;
+mod limits;
 mod node;
 mod phases;
 mod socket;
@@ -58,6 +59,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     );
     runtime.block_on(phases::look_up(&mut fleet, &node, options, 0))?;
     runtime.block_on(phases::look_up(&mut fleet, &node, options, options.keepalives))?;
+    limits::raw_echo()?;
+    runtime.block_on(limits::knot(options.devices))?;
     runtime.block_on(phases::find(&mut fleet, &node))?;
     runtime.block_on(phases::move_some(&mut fleet, &node, options.window))?;
     println!("  node: {} MiB resident", node.memory()? >> 20);

@@ -3,7 +3,7 @@
 //! Both ends run in this process, each on a thread of its own. The echo's server does nothing but send back what came; everything that pings cost
 //! more is what the protocol costs.
 
-mod echo;
+pub(crate) mod echo;
 mod load;
 mod ping;
 mod python;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Scale;
 use crate::Outcome;
-use load::{Load, Measured};
+pub(crate) use load::{Load, Measured, drive};
 
 /// How many wait for an answer at a time.
 const OUTSTANDING: [usize; 2] = [1, 64];

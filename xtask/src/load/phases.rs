@@ -241,14 +241,13 @@ pub(super) async fn come_back(fleet: &mut Fleet, node: &Node) -> Outcome<()> {
     let clock = Clock::start(node)?;
     let count = sockets.len();
     for (at, socket) in sockets.iter_mut().enumerate() {
-        let devices: Vec<u32> = (moved..fleet.devices).skip(at).step_by(count).collect();
+        // The socket a device is on follows from its number.
+        let devices: Vec<u32> =
+            (moved..fleet.devices).filter(|device| *device as usize % count == at).collect();
         for chunk in devices.chunks(256) {
-            // The socket a device is on follows from its number.
-            let batch = chunk
-                .iter()
-                .filter(|device| **device as usize % count == at)
-                .map(|device| Compact::Keepalive(fleet.tokens[*device as usize]).write());
-            let batch: Vec<Vec<u8>> = batch.collect();
+            let token = |device: &u32| fleet.tokens[*device as usize];
+            let batch: Vec<Vec<u8>> =
+                chunk.iter().map(|device| Compact::Keepalive(token(device)).write()).collect();
             sent += batch.len() as u64;
             let wanted = kept.load(Ordering::Relaxed) + batch.len() as u64;
             socket.send(batch).await;

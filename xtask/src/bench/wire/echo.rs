@@ -11,7 +11,7 @@ use super::load::{Load, Measured, drive};
 use super::ping::{loopback, runtime};
 use crate::Outcome;
 
-pub(super) fn run(load: Load, frame: &[u8]) -> Outcome<Measured> {
+pub(crate) fn run(load: Load, frame: &[u8]) -> Outcome<Measured> {
     let (tell, told) = mpsc::channel();
     let (stop, stopped) = oneshot::channel();
     let server = thread::spawn(move || runtime()?.block_on(serve(tell, stopped)));

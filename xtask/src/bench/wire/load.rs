@@ -15,44 +15,44 @@ use crate::Outcome;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
-pub(super) struct Load {
-    pub(super) outstanding: usize,
-    pub(super) pings: usize,
+pub(crate) struct Load {
+    pub(crate) outstanding: usize,
+    pub(crate) pings: usize,
 }
 
-pub(super) struct Measured {
+pub(crate) struct Measured {
     pings: usize,
     wall: Duration,
     /// Of the whole process: both ends.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Sorted.
     latencies: Vec<Duration>,
 }
 
 impl Measured {
-    pub(super) fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.pings as f64 / self.wall.as_secs_f64()
     }
 
     /// In microseconds.
-    pub(super) fn latency(&self, share: f64) -> f64 {
+    pub(crate) fn latency(&self, share: f64) -> f64 {
         let at = (self.latencies.len() as f64 * share) as usize;
         micros(self.latencies[at.min(self.latencies.len() - 1)])
     }
 }
 
 /// Measures wall time and the processor time of this process.
-pub(super) struct Stopwatch {
+pub(crate) struct Stopwatch {
     wall: Instant,
     cpu: Duration,
 }
 
 impl Stopwatch {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { wall: Instant::now(), cpu: processor_time() }
     }
 
-    pub(super) fn stop(self, mut latencies: Vec<Duration>) -> Measured {
+    pub(crate) fn stop(self, mut latencies: Vec<Duration>) -> Measured {
         let (wall, cpu) = (self.wall.elapsed(), processor_time() - self.cpu);
         latencies.sort();
         Measured { pings: latencies.len(), wall, cpu, latencies }
@@ -65,7 +65,7 @@ fn processor_time() -> Duration {
 }
 
 /// Sends `load.pings` requests made by `make`, keeps `load.outstanding` on their way, and has `number_of` say which one a datagram answers.
-pub(super) async fn drive(
+pub(crate) async fn drive(
     port: &UdpPort,
     server: SocketAddr,
     load: Load,
