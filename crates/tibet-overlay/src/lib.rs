@@ -13,6 +13,7 @@
 //! This crate is the shell round the pure crates below: it reads the clock, draws randomness and touches files. It works on one machine;
 //! the network comes on top.
 
+pub mod daemon;
 pub mod http;
 pub mod intents;
 pub mod secret_file;

@@ -18,7 +18,7 @@ use crate::intents::ResolveAnswer;
 const AT_ONCE: usize = 16;
 
 /// Resolves, verifies, finds and pings devices anywhere, and reports in a form that can be handed on: to a program, or over the control socket
-/// of a daemon.
+/// of a [`Daemon`](crate::daemon::Daemon).
 #[derive(Debug, Clone)]
 pub struct RemoteOverlay {
     client: Arc<OverlayClient>,

@@ -92,6 +92,12 @@ impl DeviceFiles {
         self.directory.join(NEXT)
     }
 
+    /// The file that changes whenever the device does.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        self.directory.join(STATE)
+    }
+
     /// Whether a device lives here.
     #[must_use]
     pub fn exist(&self) -> bool {

@@ -1,0 +1,163 @@
+//! What the device answers its nodes.
+//!
+//! A node may pass two things on: a challenge, which the device answers with a proof for the verifier it names, and a ping, which it answers as it thinks
+//! of the asker. Nothing else is answered, and nobody but the nodes it is registered with is heard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use jis::{Answer, AnswerOutcome, Challenge, Name, PublicKey, Query, Signed, message_hash};
+use tibet_ping::{Compact, TrustSource};
+use tibet_registry::Zone;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Duration, Instant};
+
+use super::shared::{Core, blocking};
+use super::status::LinkState;
+use crate::client::IncomingQuestion;
+use crate::intents::{
+    Failure, FailureCode, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer,
+};
+use crate::system;
+
+/// Questions that are answered at once.
+const AT_ONCE: usize = 16;
+/// Questions in a second; each costs some signatures.
+const A_SECOND: u32 = 200;
+/// What an identity stands at that nobody said anything about but that has shown its registered key.
+const REGISTERED: f64 = 0.5;
+
+pub(super) async fn run(core: Arc<Core>, mut questions: mpsc::Receiver<IncomingQuestion>) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let (mut second, mut count) = (Instant::now(), 0);
+    while let Some(question) = questions.recv().await {
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, count) = (Instant::now(), 0);
+        }
+        count += 1;
+        // What finds no room is asked again by the node.
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        if count > A_SECOND {
+            continue;
+        }
+        let core = Arc::clone(&core);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Some((to, datagram)) = answer(&core, question).await {
+                core.remote.socket().wire().send(to, datagram);
+            }
+        });
+    }
+}
+
+/// The answer to a question; `None` for silence.
+async fn answer(
+    core: &Core,
+    IncomingQuestion { from, query }: IncomingQuestion,
+) -> Option<(SocketAddr, Vec<u8>)> {
+    let query = Signed::<Query>::decode(&query).ok()?;
+    let node = core.registered_node(from)?;
+    let claims = query.claims();
+    let identity = core.device.identity();
+    if claims.key != node || claims.responder != identity.key || claims.cookie != [0; 16] {
+        return None;
+    }
+    query.verify(&node).ok()?;
+    let started = Instant::now();
+    let request = OverlayRequest::read(claims.method.as_str(), &claims.arguments).ok()?;
+    let result = match request {
+        OverlayRequest::Challenge(challenge) => prove(core, *challenge, started).await,
+        OverlayRequest::Ping { name, ping } if name == identity.name => {
+            Ok(pong(core, &identity.key, &ping, started).await?)
+        }
+        _ => return None,
+    };
+    let (outcome, values) = match result {
+        Ok(values) => (AnswerOutcome::Yes, values),
+        Err(failure) => (AnswerOutcome::No, failure.values()),
+    };
+    let answer = Answer { request: message_hash(query.message()), key: identity.key, outcome, values };
+    let answer = core.sign(answer)?;
+    Some((from, Compact::Answer { id: claims.id, answer: &answer.encode() }.write()))
+}
+
+async fn prove(core: &Core, challenge: Challenge, started: Instant) -> Result<Vec<Vec<u8>>, Failure> {
+    let device = core.device.clone();
+    match blocking(move || device.answer(&challenge)).await {
+        Ok(proof) => Ok(ProofAnswer { proof, asked: None, elapsed: started.elapsed() }.values()),
+        Err(error) => Err(Failure::new(FailureCode::Refused, error.to_string())),
+    }
+}
+
+/// The device's own answer to the asker's own question; `None` for silence (SECURITY R20).
+async fn pong(core: &Core, key: &PublicKey, ping: &Signed<Query>, started: Instant) -> Option<Vec<Vec<u8>>> {
+    let claims = ping.claims();
+    if claims.responder != *key || claims.method.as_str() != PING {
+        return None;
+    }
+    let request = PingRequest::read(claims).ok()?;
+    let now = system::now();
+    let age = now.saturating_since(request.issued_at);
+    let ahead = request.issued_at.saturating_since(now);
+    if age > Duration::from_secs(PingRequest::MAX_AGE_S) || ahead > Challenge::MAX_CLOCK_SKEW {
+        return None;
+    }
+    ping.verify(&claims.key).ok()?;
+    let trust = trust_in(core, &claims.source, &claims.key).await?;
+    let zone = PongZone::of(Zone::of(trust))?;
+    let pong = core.sign(zone.answer(message_hash(ping.message()), *key))?;
+    Some(PongAnswer { pong, asked: None, elapsed: started.elapsed() }.values())
+}
+
+/// How far whoever signs with this key as this name is trusted; `None` if the name is not theirs as far as we know (SECURITY R5).
+async fn trust_in(core: &Core, name: &Name, key: &PublicKey) -> Option<f64> {
+    let asked = name.clone();
+    let known = core.remote.socket().with(move |node| (node.key_of(&asked), node.trust_in(&asked))).await;
+    let (bound, trust) = known?;
+    let explicit = (trust.source != TrustSource::Unknown).then_some(trust.score);
+    if let Some(bound) = bound {
+        if bound != *key && !is_registered(core, name, key).await {
+            return None;
+        }
+    } else if name.certified_key() != Some(*key) && !is_registered(core, name, key).await {
+        return None;
+    }
+    match explicit {
+        Some(score) => Some(score),
+        None if is_registered(core, name, key).await => Some(REGISTERED),
+        None => Some(0.0),
+    }
+}
+
+/// Whether this is the key of the identity that is registered under this name: by its key events, which are verified here.
+async fn is_registered(core: &Core, name: &Name, key: &PublicKey) -> bool {
+    let client = core.remote.client();
+    let holds = |route: crate::Route| route.identity.is_some_and(|identity| identity.is_actor(name, key));
+    if client.resolve(name, || None).await.is_ok_and(holds) {
+        return true;
+    }
+    // It may have changed its key since.
+    client.refresh(name, || None).await.is_ok_and(holds)
+}
+
+impl Core {
+    /// The key of the node at this address, if we are registered there: it has signed for that.
+    fn registered_node(&self, from: SocketAddr) -> Option<PublicKey> {
+        let nodes = self.remote.client().nodes().iter().enumerate();
+        let sessions = nodes.filter_map(|(index, node)| Some((index, node.session()?)));
+        let mut here = sessions.filter(|(_, session)| session.address == from);
+        let (index, session) = here.next()?;
+        (self.link(index).state == LinkState::Registered).then_some(session.key)
+    }
+
+    fn sign(&self, answer: Answer) -> Option<Signed<Answer>> {
+        let identity = self.asker.identity();
+        (identity.key.public_key() == answer.key).then(|| Signed::seal(answer, &identity.key).ok()).flatten()
+    }
+
+    /// Hears the nodes that have been greeted.
+    pub(super) fn set_askers(&self) {
+        let sessions = self.remote.client().nodes().iter().filter_map(|node| node.session());
+        self.remote.socket().wire().set_askers(sessions.map(|session| session.address).collect());
+    }
+}

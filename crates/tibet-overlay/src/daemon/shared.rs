@@ -1,0 +1,195 @@
+//! What the tasks of the daemon share.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jis::{RecordVersion, UnixTime};
+use tibet_registry::Permission;
+use tokio::sync::watch;
+
+use super::DaemonConfig;
+use super::held_device::{Current, HeldDevice, away};
+use super::status::{DaemonStatus, NodeStatus};
+use super::whereabouts::{Whereabouts, source_towards};
+use crate::client::Asker;
+use crate::device::{DeviceError, Presence};
+use crate::remote::RemoteOverlay;
+use crate::system;
+
+/// What the tasks share. No lock is held across an `await`.
+pub(super) struct Core {
+    pub(super) config: DaemonConfig,
+    pub(super) device: HeldDevice,
+    pub(super) remote: RemoteOverlay,
+    pub(super) asker: Asker,
+    pub(super) links: Vec<Mutex<NodeStatus>>,
+    whereabouts: Mutex<Whereabouts>,
+    /// The record that all nodes are to have.
+    published: watch::Sender<Option<RecordVersion>>,
+    /// Counts how often the way to a node has changed.
+    moved: watch::Sender<u64>,
+    /// Counts how often something changed with a node.
+    states: watch::Sender<u64>,
+    /// When the next record is due.
+    renew_at: Mutex<Option<UnixTime>>,
+    problem: Mutex<Option<String>>,
+    started: Instant,
+}
+
+impl Core {
+    pub(super) fn new(config: DaemonConfig, device: HeldDevice, remote: RemoteOverlay, asker: Asker) -> Self {
+        let nodes = remote.client().nodes();
+        let status = |node: String| Mutex::new(NodeStatus { node, ..NodeStatus::default() });
+        Self {
+            links: nodes.iter().map(|node| status(node.address().place())).collect(),
+            whereabouts: Mutex::new(Whereabouts::new(nodes.len())),
+            published: watch::channel(None).0,
+            moved: watch::channel(0).0,
+            states: watch::channel(0).0,
+            renew_at: Mutex::default(),
+            problem: Mutex::default(),
+            started: Instant::now(),
+            config,
+            device,
+            remote,
+            asker,
+        }
+    }
+
+    /// The registration as it is to be now; a new record is signed if that is due. All nodes are then to have it.
+    pub(super) async fn current(&self) -> Result<Current, DeviceError> {
+        self.publish(self.presence()).await
+    }
+
+    /// The same, to say goodbye.
+    pub(super) async fn goodbye(&self) -> Result<Current, DeviceError> {
+        self.publish(away(self.presence())).await
+    }
+
+    async fn publish(&self, presence: Presence) -> Result<Current, DeviceError> {
+        let (device, permission) = (self.device.clone(), self.config.permission.clone());
+        // It waits for the disk.
+        let current = blocking(move || device.current(&presence, permission)).await;
+        match &current {
+            Ok(current) => {
+                let version = Some(current.version);
+                self.published.send_if_modified(|before| std::mem::replace(before, version) != version);
+                *self.renew_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(current.renew_at);
+                self.note_problem(None);
+            }
+            Err(error) => self.note_problem(Some(error.to_string())),
+        }
+        current
+    }
+
+    /// What the next record says.
+    pub(super) fn presence(&self) -> Presence {
+        let whereabouts = self.whereabouts();
+        let before = self.device.presence();
+        Presence {
+            endpoints: whereabouts.endpoints(),
+            behind_nat: whereabouts.behind_nat(),
+            capabilities: self.config.capabilities.clone().unwrap_or(before.capabilities),
+            ttl: self.config.ttl,
+            ..Presence::default()
+        }
+    }
+
+    /// Notes how a node sees us.
+    pub(super) fn seen_by(&self, node: usize, at: SocketAddr, observed: SocketAddr) {
+        let local = source_towards(at, self.remote.socket().address()).unwrap_or(observed);
+        self.whereabouts().set(node, local, observed);
+    }
+
+    /// Whether datagrams to any node would leave from elsewhere than when this was asked last; `sources` is for it to remember.
+    pub(super) fn has_moved(&self, sources: &mut [Option<SocketAddr>]) -> bool {
+        let bound = self.remote.socket().address();
+        let mut moved = false;
+        for (node, before) in self.remote.client().nodes().iter().zip(sources) {
+            // Without any way there now, there is nothing to be done about it yet.
+            let Some(now) = node.session().and_then(|session| source_towards(session.address, bound)) else {
+                continue;
+            };
+            moved |= before.replace(now).is_some_and(|before| before != now);
+        }
+        moved
+    }
+
+    pub(super) fn tell_moved(&self) {
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    pub(super) fn published(&self) -> watch::Receiver<Option<RecordVersion>> {
+        self.published.subscribe()
+    }
+
+    /// Whether it is time for a new record. Before the first there is none to renew.
+    pub(super) fn is_due(&self) -> bool {
+        let renew_at = *self.renew_at.lock().unwrap_or_else(PoisonError::into_inner);
+        renew_at.is_some_and(|renew_at| system::now() >= renew_at)
+    }
+
+    pub(super) fn tell_state(&self) {
+        self.states.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn states(&self) -> watch::Receiver<u64> {
+        self.states.subscribe()
+    }
+
+    pub(super) fn note_problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    pub(super) fn link(&self, node: usize) -> MutexGuard<'_, NodeStatus> {
+        self.links[node].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the next permission is: only a first registration needs one, and it is no secret from the node.
+    pub(super) fn permission(&self) -> Option<&Permission> {
+        self.config.permission.as_ref()
+    }
+
+    pub(super) async fn status(&self) -> DaemonStatus {
+        let identity = self.device.identity();
+        let presence = self.presence();
+        let peers = self.remote.socket().with(|node| node.peers().len()).await;
+        DaemonStatus {
+            name: identity.name.to_string(),
+            fingerprint: identity.fingerprint.to_string(),
+            public_key: identity.key.to_multibase(),
+            generation: identity.generation,
+            address: self.remote.socket().address().to_string(),
+            endpoints: presence.endpoints.iter().map(ToString::to_string).collect(),
+            capabilities: presence.capabilities.iter().map(ToString::to_string).collect(),
+            behind_nat: presence.behind_nat,
+            seq: self.published.borrow().map(|version| version.seq),
+            uptime_s: self.started.elapsed().as_secs(),
+            peers: peers.unwrap_or(0),
+            nodes: (0..self.links.len()).map(|node| self.link(node).clone()).collect(),
+            problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// On a thread that may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Any number, to spread what would else happen at once.
+pub(super) fn chance() -> u64 {
+    system::random().map_or(0, u64::from_be_bytes)
+}

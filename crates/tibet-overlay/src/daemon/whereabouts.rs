@@ -1,0 +1,108 @@
+//! Where the device is, as this machine and its nodes see it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use jis::{Endpoint, Record};
+
+/// What is seen of the device on the way to each node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Whereabouts {
+    seen: Vec<Option<Seen>>,
+}
+
+/// On the way to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    /// The address datagrams leave this machine from.
+    local: SocketAddr,
+    /// The address they reach the node from.
+    observed: SocketAddr,
+}
+
+impl Whereabouts {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { seen: vec![None; nodes] }
+    }
+
+    /// Notes what is seen on the way to the node with this index.
+    pub(super) fn set(&mut self, node: usize, local: SocketAddr, observed: SocketAddr) {
+        if let Some(seen) = self.seen.get_mut(node) {
+            *seen = Some(Seen { local, observed });
+        }
+    }
+
+    /// Whether a node sees another address than this machine has.
+    pub(super) fn behind_nat(&self) -> bool {
+        self.seen.iter().flatten().any(|seen| seen.local != seen.observed)
+    }
+
+    /// What a record may say of it: this machine's own addresses, for whoever is near, then those it is seen at.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        let seen = || self.seen.iter().flatten();
+        let addresses = seen().map(|seen| seen.local).chain(seen().map(|seen| seen.observed));
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for endpoint in addresses.filter_map(|address| Endpoint::new(address).ok()) {
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        endpoints.truncate(Record::MAX_ENDPOINTS);
+        endpoints
+    }
+}
+
+/// The address from which datagrams would leave for `to` now, by the system's routes. Nothing is sent. A socket that is bound to one address
+/// sends from there.
+pub(super) fn source_towards(to: SocketAddr, bound: SocketAddr) -> Option<SocketAddr> {
+    if !bound.ip().to_canonical().is_unspecified() {
+        return Some(SocketAddr::new(bound.ip().to_canonical(), bound.port()));
+    }
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    let source = socket.local_addr().ok()?.ip().to_canonical();
+    Some(SocketAddr::new(source, bound.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_record_names_own_addresses_first_each_once_and_none_that_leads_nowhere() {
+        let mut whereabouts = Whereabouts::new(3);
+        assert!(whereabouts.endpoints().is_empty() && !whereabouts.behind_nat());
+        whereabouts.set(0, at("192.168.1.5:7150"), at("203.0.113.9:40000"));
+        whereabouts.set(1, at("192.168.1.5:7150"), at("203.0.113.9:40001"));
+        whereabouts.set(2, at("127.0.0.1:7150"), at("127.0.0.1:7150"));
+        let endpoints: Vec<String> = whereabouts.endpoints().iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40000", "203.0.113.9:40001"]);
+        assert!(whereabouts.behind_nat());
+        whereabouts.set(9, at("192.168.1.5:7150"), at("203.0.113.9:40000"));
+    }
+
+    #[test]
+    fn no_more_endpoints_than_a_record_has() {
+        let mut whereabouts = Whereabouts::new(20);
+        for node in 0..20_u8 {
+            let address = SocketAddr::from(([203, 0, 113, node], 7150));
+            whereabouts.set(node.into(), address, address);
+        }
+        assert_eq!(whereabouts.endpoints().len(), Record::MAX_ENDPOINTS);
+        assert!(!whereabouts.behind_nat());
+    }
+
+    #[test]
+    fn a_bound_socket_sends_from_where_it_is_bound() {
+        let node = at("127.0.0.1:9");
+        assert_eq!(source_towards(node, at("[::ffff:127.0.0.7]:5")), Some(at("127.0.0.7:5")));
+        assert_eq!(source_towards(node, at("[::]:5")), Some(at("127.0.0.1:5")));
+    }
+}
