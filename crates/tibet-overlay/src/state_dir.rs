@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jis::pem;
-use jis::{Identity, Inception, Name, NextKeyCommitment, PublicKey, SecretKey, Signed};
+use jis::{Fingerprint, Name, PublicKey, SecretKey};
 use tibet_ping::NodeIdentity;
 use tibet_registry::{Opening, Policy, Registry, SqliteStore, StoreError};
 use zeroize::Zeroizing;
@@ -149,7 +149,7 @@ impl StateDir {
             }
         };
         drop(lock);
-        named_by_its_key(key)
+        Ok(named_by_its_key(key))
     }
 
     /// The keys that overlay nodes are known by.
@@ -280,13 +280,9 @@ fn make_log_key(path: &Path) -> Result<SecretKey, DeviceError> {
     Ok(key)
 }
 
-/// It never rotates: the name is the key. So there is no next key, and the commitment is to the key itself.
-fn named_by_its_key(key: SecretKey) -> Result<NodeIdentity, DeviceError> {
+/// It never rotates: the name is the key. So it has no inception, and nothing but itself to be known by, as an overlay node.
+fn named_by_its_key(key: SecretKey) -> NodeIdentity {
     let public = key.public_key();
-    let name = Name::of_key(&public);
-    let next = NextKeyCommitment::to(&public);
-    let inception =
-        Inception { name: name.clone(), key: public, next, created_at: jis::UnixTime::from_secs(0) };
-    let Identity { fingerprint, generation, .. } = Identity::incept(&Signed::seal(inception, &key)?)?;
-    Ok(NodeIdentity { name, key, generation, fingerprint })
+    let fingerprint = Fingerprint::of_inception(public.as_bytes());
+    NodeIdentity { name: Name::of_key(&public), key, generation: 0, fingerprint }
 }

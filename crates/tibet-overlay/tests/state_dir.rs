@@ -194,3 +194,12 @@ fn a_node_has_a_log_key_of_its_own_that_only_we_can_read_r3() {
     fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("chmod");
     assert!(state.node_log_key(&name).is_err(), "a key that others can read signs nothing");
 }
+
+#[test]
+fn whoever_asks_without_being_a_device_has_one_key_and_is_named_by_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let state = StateDir::new(directory.path());
+    let (first, second) = (state.client_identity().expect("made"), state.client_identity().expect("read"));
+    assert_eq!((&first.name, first.key.public_key()), (&second.name, second.key.public_key()));
+    assert_eq!(first.name.certified_key(), Some(first.key.public_key()));
+}
