@@ -8,12 +8,15 @@ mod id;
 mod info;
 mod pending;
 mod permit;
+mod ping;
 mod register;
+mod remote;
 mod resolve;
 mod serve;
 mod serve_hook;
 mod status;
 mod trust;
+mod up;
 mod verify;
 mod vouch;
 
@@ -62,7 +65,11 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// List the devices that offer a capability
     Find(find::FindArgs),
-    /// Show the registry in numbers, and its devices
+    /// Ping a device by its name
+    Ping(ping::PingArgs),
+    /// Stay reachable: register this device with overlay nodes and keep it so
+    Up(Box<up::UpArgs>),
+    /// Show the registry in numbers, and its devices; or how the daemon is doing
     Status(status::StatusArgs),
     /// Show how far a device is trusted, or set it
     Trust(trust::TrustArgs),
@@ -114,6 +121,8 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Verify(args) => verify::run(&context, &args),
         Command::Resolve(args) => resolve::run(&context, &args),
         Command::Find(args) => find::run(&context, &args),
+        Command::Ping(args) => ping::run(&context, &args, as_json),
+        Command::Up(args) => up::run(&context, &args, as_json),
         Command::Status(args) => status::run(&context, &args),
         Command::Trust(args) => trust::run(&context, &args),
         Command::Vouch(args) => vouch::run(&context, &args),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tibet_overlay::StateDir;
+use tibet_overlay::{NodeAddress, StateDir};
 
 use crate::error::CliError;
 use crate::input;
@@ -39,6 +39,10 @@ pub(crate) struct RegistryArgs {
     /// The identity to act as, where the state directory holds several
     #[arg(long, global = true, value_name = "NAME", env = "TIBET_IDENTITY")]
     pub(crate) identity: Option<String>,
+
+    /// Overlay nodes to use, KEY@HOST:PORT or HOST:PORT, the preferred first [default: the daemon that runs here, else the registry]
+    #[arg(long, global = true, value_name = "ADDR", env = "TIBET_NODE", value_delimiter = ',')]
+    pub(crate) node: Vec<NodeAddress>,
 }
 
 /// The configuration file. Unknown keys are refused.
@@ -51,6 +55,9 @@ struct ConfigFile {
     registry: Option<PathBuf>,
     /// As `--identity`.
     identity: Option<String>,
+    /// As `--node`.
+    #[serde(default)]
+    node: Vec<String>,
     /// As `--passphrase-file`.
     passphrase_file: Option<PathBuf>,
     /// Name of the network that overlay addresses are derived for; "tibet" by default.
@@ -63,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) state: StateDir,
     pub(crate) registry: StateDir,
     pub(crate) identity: Option<String>,
+    /// The overlay nodes to use; empty for none in particular.
+    pub(crate) nodes: Vec<NodeAddress>,
     pub(crate) passphrase_file: Option<PathBuf>,
     pub(crate) network: String,
     pub(crate) config_file: Option<PathBuf>,
@@ -83,10 +92,18 @@ impl Settings {
         };
         let registry_dir =
             registry.registry.clone().or(file.registry).map_or_else(|| state.clone(), StateDir::new);
+        let configured = file.node.iter().map(|text| {
+            let wrong = |error| {
+                CliError::new(Exit::Configuration, format!("node in the configuration file: {error}"))
+            };
+            text.parse().map_err(wrong)
+        });
+        let configured = configured.collect::<Result<_, _>>()?;
         Ok(Self {
             state,
             registry: registry_dir,
             identity: registry.identity.clone().or(file.identity),
+            nodes: if registry.node.is_empty() { configured } else { registry.node.clone() },
             passphrase_file: args.passphrase_file.clone().or(file.passphrase_file),
             network: file.network.unwrap_or_else(|| "tibet".to_owned()),
             config_file,

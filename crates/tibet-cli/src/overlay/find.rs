@@ -1,12 +1,14 @@
 //! `tibet-overlay find`
 
 use clap::Args;
+use jis::Capability;
 use serde_json::json;
 
 use super::Context;
+use super::remote::As;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, in_zone_colour};
-use tibet_overlay::system;
+use crate::output::{Exit, Outcome, in_zone_colour, plain, zone_word};
+use tibet_overlay::{FindReport, system};
 
 #[derive(Debug, Args)]
 pub(super) struct FindArgs {
@@ -18,6 +20,14 @@ pub(super) struct FindArgs {
 }
 
 pub(super) fn run(context: &Context, args: &FindArgs) -> Result<Outcome, CliError> {
+    let capability: Capability = args.capability.parse().map_err(|error| {
+        CliError::new(Exit::Usage, format!("{:?}: {error}", args.capability)).hint("for example mqtt")
+    })?;
+    if let Some(outcome) = context.remotely(As::Anybody, |way| async move {
+        Ok(remote_outcome(&way.find(&capability, args.limit).await?))
+    })? {
+        return Ok(outcome);
+    }
     let mut overlay = context.existing_overlay()?;
     let names = overlay.find_by_capability(&args.capability)?;
     let (mut rows, mut devices) = (Vec::new(), Vec::new());
@@ -51,4 +61,26 @@ pub(super) fn run(context: &Context, args: &FindArgs) -> Result<Outcome, CliErro
     } else {
         outcome
     })
+}
+
+/// What a node knows.
+fn remote_outcome(report: &FindReport) -> Outcome {
+    let outcome = Outcome::new("tibet.overlay.find", json!(report));
+    if report.total == 0 {
+        return outcome.line(format_args!("no device offers {}", report.capability)).exit(Exit::No);
+    }
+    let rows = report.devices.iter().map(|device| {
+        vec![
+            device.name.clone(),
+            device.endpoint.clone().unwrap_or_default(),
+            device.presence.as_deref().map(plain).unwrap_or_default(),
+            device.zone.as_deref().map(zone_word).unwrap_or_default(),
+            device.trust_score.map(|trust| format!("{trust:.2}")).unwrap_or_default(),
+        ]
+    });
+    let outcome = outcome.table(&["NAME", "ENDPOINT", "PRESENCE", "ZONE", "TRUST"], rows.collect());
+    match report.total - report.devices.len() {
+        0 => outcome,
+        more => outcome.line(format_args!("… and {more} more; --limit {} shows all", report.total)),
+    }
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tibet_overlay::{DeviceFiles, LocalDevice, system};
 
 use super::Context;
+use super::register::tell;
 use crate::error::CliError;
 use crate::identities::{parse_name, short};
-use crate::output::{Exit, Outcome, bold, shown};
+use crate::output::{Exit, Outcome, bold, plain, shown};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IdCommand {
@@ -146,10 +147,12 @@ fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
     let next_key = device.files().map(DeviceFiles::next_key).unwrap_or_default();
     let registry =
         if told { "the registry knows" } else { "not registered here; register to tell a registry" };
+    let nodes = tell(context, device)?;
     let mut outcome = describe(context, "tibet.overlay.id.rotate", device)
         .line(bold(format_args!("rotated {name} to generation {}", device.identity().generation)))
         .pairs(&lines(context, device));
     outcome = outcome.line(format_args!("  {registry}"));
+    outcome = nodes.iter().fold(outcome, |outcome, node| outcome.line(told_line(node)));
     Ok(outcome.line("").line(format_args!("Move the new {} to a safe place offline, now.", shown(&next_key))))
 }
 
@@ -171,9 +174,20 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
     let told = overlay.revoke(&name, scope, next, reason)?;
     let device = overlay.device(&name)?;
     let registry = if told { "the registry knows" } else { "not registered here; no registry was told" };
-    Ok(describe(context, "tibet.overlay.id.revoke", device)
+    let nodes = tell(context, device)?;
+    let outcome = describe(context, "tibet.overlay.id.revoke", device)
         .line(format_args!("revoked {name}: {ended}"))
-        .line(format_args!("  {registry}")))
+        .line(format_args!("  {registry}"));
+    Ok(nodes.iter().fold(outcome, |outcome, node| outcome.line(told_line(node))))
+}
+
+/// Whether a node of `--node` has heard.
+fn told_line(node: &Value) -> String {
+    let place = plain(node["node"].as_str().unwrap_or_default());
+    match node["problem"].as_str() {
+        None => format!("  the node {place} knows"),
+        Some(problem) => format!("  not told to the node {place}: {}", plain(problem)),
+    }
 }
 
 fn read_next_key(

@@ -1,5 +1,8 @@
 //! `tibet-overlay register`
 
+mod nodes;
+pub(super) use nodes::tell;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,7 +44,10 @@ pub(super) fn run(context: &Context, args: RegisterArgs) -> Result<Outcome, CliE
     let device = context.own_device()?;
     let name = device.identity().name.clone();
     let presence = presence(&args, device.presence())?;
-    let permission = permission(&args)?;
+    let permission = permission(args.grant.as_deref(), args.token.as_deref())?;
+    if !context.settings.nodes.is_empty() {
+        return nodes::run(context, device, presence, permission);
+    }
     let mut overlay = context.overlay()?;
     overlay.adopt(device);
     let registered = overlay.register_device(&name, presence, permission)?;
@@ -99,11 +105,11 @@ fn presence(args: &RegisterArgs, before: Presence) -> Result<Presence, CliError>
     })
 }
 
-fn permission(args: &RegisterArgs) -> Result<Option<Permission>, CliError> {
-    if let Some(path) = &args.grant {
+pub(super) fn permission(grant: Option<&Path>, token: Option<&Path>) -> Result<Option<Permission>, CliError> {
+    if let Some(path) = grant {
         return Ok(Some(Permission::Grant(read_signed(path)?)));
     }
-    args.token.as_deref().map(|path| read_signed(path).map(Permission::Token)).transpose()
+    token.map(|path| read_signed(path).map(Permission::Token)).transpose()
 }
 
 /// A signed object as hex in a file.

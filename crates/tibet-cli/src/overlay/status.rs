@@ -1,5 +1,7 @@
 //! `tibet-overlay status`
 
+mod remote;
+
 use clap::Args;
 use jis::Capability;
 use serde_json::json;
@@ -17,6 +19,9 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<Outcome, CliError> {
+    if let Some(outcome) = remote::run(context)? {
+        return Ok(outcome);
+    }
     let overlay = context.existing_overlay()?;
     let status = overlay.status()?;
     let nodes = overlay.connected_nodes()?;
