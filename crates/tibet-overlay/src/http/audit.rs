@@ -17,6 +17,8 @@ use super::problem::Problem;
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
+/// Indexes are below 2^53, as all that JSON readers are to hold.
+const MAX_INDEX: u64 = (1 << 53) - 1;
 /// Tokens read at a time for a stream: some hundreds of kilobytes.
 const STEP: u64 = 250;
 
@@ -42,8 +44,10 @@ pub(super) async fn audit(
     headers: HeaderMap,
     Params(query): Params<AuditQuery>,
 ) -> Result<Response, Problem> {
-    // Indexes are below 2^53, as everything that JSON readers are to hold.
-    let first = query.after.map_or(0, |after| after.saturating_add(1)).min(1 << 53);
+    if query.after.is_some_and(|after| after > MAX_INDEX) {
+        return Err(Problem::bad_request("after is the index of a token, below 2^53"));
+    }
+    let first = query.after.map_or(0, |after| after + 1);
     match choose(&headers, &[JSON, LINES]) {
         Some(JSON) => page(&app, first, limit(query.limit)?).await,
         Some(_) => lines(app, first, query.limit).await,

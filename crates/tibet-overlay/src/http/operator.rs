@@ -101,8 +101,9 @@ pub(super) async fn pending(
     Params(query): Params<PendingQuery>,
 ) -> Result<Json, Problem> {
     let limit = limit(query.limit)?;
+    // As it stood in the page before: in one spelling.
     let after =
-        query.after.as_deref().map(Name::from_input).transpose().map_err(|error| Problem::name(&error))?;
+        query.after.as_deref().map(str::parse::<Name>).transpose().map_err(|error| Problem::name(&error))?;
     let page = app.look(move |registry, _| registry.requests(after.as_ref(), limit)).await?;
     let page = page.map_err(|error| Problem::storage(&error))?;
     let next = page.last().filter(|_| page.len() == limit).map(|request| request.name.as_str());

@@ -110,10 +110,12 @@ impl IntoResponse for Json {
     }
 }
 
-/// Words of a human, as signed objects hold them: no character controls, hides or reorders text (SECURITY R49).
+/// Words of a human: 1 to 200 characters, none of which controls, hides or reorders text, as in [`jis::Remark`] (SECURITY R49).
 pub(super) fn reason(text: &str) -> Result<(), Problem> {
-    if text.is_empty() || text.parse::<jis::Remark>().is_err() {
-        let detail = "a reason has 1 to 200 bytes, no control characters and none that hide or reorder text";
+    let plain = |c: char| c.encode_utf8(&mut [0; 4]).parse::<jis::Remark>().is_ok();
+    if text.is_empty() || text.chars().count() > 200 || !text.chars().all(plain) {
+        let detail =
+            "a reason has 1 to 200 characters, no control characters and none that hide or reorder text";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-reason", "Not a reason", detail));
     }
     Ok(())
