@@ -12,8 +12,7 @@ mod ping;
 mod register;
 mod remote;
 mod resolve;
-mod serve;
-mod serve_hook;
+pub(crate) mod serve;
 mod status;
 mod trust;
 mod up;
@@ -112,7 +111,8 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         return Ok(Outcome::text_only(String::from_utf8_lossy(&script).into_owned()));
     }
     let as_json = args.base.json;
-    let context = Context::new(Settings::resolve(&args.base, &args.registry)?);
+    let settings = || Settings::resolve(&args.base, &args.registry);
+    let context = Context::new(settings()?);
     match args.command {
         Command::Demo(args) => demo::run(&context, &args),
         Command::Info => info::run(&context),
@@ -126,7 +126,7 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Status(args) => status::run(&context, &args),
         Command::Trust(args) => trust::run(&context, &args),
         Command::Vouch(args) => vouch::run(&context, &args),
-        Command::Serve(args) => serve::run(&context, &args, as_json),
+        Command::Serve(serve) => serve::run(&context, &serve, as_json, &|| Ok(settings()?.serve)),
         Command::Pending(args) => pending::run(&context, &args),
         Command::Enrol(args) => permit::enrol(&context, &args),
         Command::Grant(args) => permit::grant(&context, &args),

@@ -8,6 +8,7 @@ use tibet_overlay::{NodeAddress, StateDir};
 use crate::error::CliError;
 use crate::input;
 use crate::output::Exit;
+use crate::overlay::serve::ServeFile;
 
 /// The settings both commands share, as flags and environment give them.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +48,7 @@ pub(crate) struct RegistryArgs {
 
 /// The configuration file. Unknown keys are refused.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct ConfigFile {
     /// As `--state-dir`.
     state_dir: Option<PathBuf>,
@@ -60,6 +61,8 @@ struct ConfigFile {
     node: Vec<String>,
     /// As `--passphrase-file`.
     passphrase_file: Option<PathBuf>,
+    /// What `tibet-overlay serve` is told.
+    serve: ServeFile,
     /// Name of the network that overlay addresses are derived for; "tibet" by default.
     network: Option<String>,
 }
@@ -75,6 +78,7 @@ pub(crate) struct Settings {
     pub(crate) passphrase_file: Option<PathBuf>,
     pub(crate) network: String,
     pub(crate) config_file: Option<PathBuf>,
+    pub(crate) serve: ServeFile,
     /// Whether the state directory was chosen for this call, by flag or environment.
     pub(crate) state_dir_given: bool,
 }
@@ -107,6 +111,7 @@ impl Settings {
             passphrase_file: args.passphrase_file.clone().or(file.passphrase_file),
             network: file.network.unwrap_or_else(|| "tibet".to_owned()),
             config_file,
+            serve: file.serve,
             state_dir_given: args.state_dir.is_some(),
         })
     }

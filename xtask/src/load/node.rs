@@ -77,7 +77,7 @@ impl Drop for Node {
 
 fn serve(program: &Path, store: Option<&str>, directory: &Path, bind: &str) -> Outcome<(Child, SocketAddr)> {
     let mut command = Command::new(program);
-    command.args(["--json", "--state-dir"]).arg(directory).args(["serve", "--bind", bind]);
+    command.args(["--json", "--state-dir"]).arg(directory).args(["serve", "--bind", bind, "--http", "none"]);
     command.args(["--names-per-hour", "0"]);
     if let Some(store) = store {
         command.args(["--store", store]);

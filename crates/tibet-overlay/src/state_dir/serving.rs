@@ -3,6 +3,7 @@
 //! ```text
 //! STATE-DIR/node/identity.pem    the node's identity key: it answers with it, and is its name
 //! STATE-DIR/node/keepalive.key   32 bytes in hex: makes keepalive tokens, so that they hold across restarts
+//! STATE-DIR/node/operator.sock   HTTP for the operator, while the node runs
 //! STATE-DIR/registry/issuer.pem  signs enrolment tokens; made on first use
 //! ```
 
@@ -98,6 +99,12 @@ impl StateDir {
             Err(error) => return Err(error.into()),
         };
         Ok(NodeKeys { identity, keepalive: Zeroizing::new(keepalive) })
+    }
+
+    /// The Unix socket on which an overlay node takes its operator's requests.
+    #[must_use]
+    pub fn operator_socket(&self) -> PathBuf {
+        self.root().join("node").join("operator.sock")
     }
 
     /// The key that signs enrolment tokens of this registry, made on first use.
