@@ -1,11 +1,11 @@
 //! A client of an overlay node that is made of a socket and nothing else, so that it can also say what no client of ours would.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use jis::{Answer, AnswerOutcome, Name, PublicKey, Query, SecretKey, Signed};
-use tibet_overlay::intents::OverlayRequest;
+use tibet_overlay::intents::{Failure, OverlayRequest, RegisterAnswer, ResolveAnswer};
 use tibet_overlay::system;
 use tibet_ping::{Compact, Cookie, Frame, Welcome};
 
@@ -43,7 +43,12 @@ impl From<tibet_ping::NodeIdentity> for Asker {
 impl Raw {
     /// A socket with a cookie of the node.
     pub fn connect(node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((node.ip(), 0)).expect("bound");
+        Self::connect_from(node.ip(), node)
+    }
+
+    /// From another address of this machine.
+    pub fn connect_from(ip: IpAddr, node: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).expect("bound");
         socket.set_read_timeout(Some(PATIENCE)).expect("set");
         let mut raw = Self { socket, node, cookie: [0; 16], key: no_key() };
         let welcome = raw.hello();
@@ -86,6 +91,11 @@ impl Raw {
     }
 
     pub fn query(&self, asker: &Asker, request: &OverlayRequest) -> Signed<Query> {
+        self.query_of(asker, request.intent(), request.arguments())
+    }
+
+    /// A question with any arguments, whether they are any good or not.
+    pub fn query_of(&self, asker: &Asker, method: &str, arguments: Vec<Vec<u8>>) -> Signed<Query> {
         let query = Query {
             id: system::random().expect("random"),
             cookie: self.cookie,
@@ -93,10 +103,59 @@ impl Raw {
             key: asker.key.public_key(),
             generation: asker.generation,
             responder: self.key,
-            method: request.intent().parse().expect("a method"),
-            arguments: request.arguments(),
+            method: method.parse().expect("a method"),
+            arguments,
         };
         Signed::seal(query, &asker.key).expect("signed")
+    }
+
+    pub fn send_query(&self, query: &Signed<Query>) {
+        self.send(&Compact::Query(&query.encode()).write());
+    }
+
+    /// Whether nothing has come, and nothing will: a question that went the whole way after all others, through a node with one worker and
+    /// the registry's one writer, is answered first.
+    pub fn is_quiet(&self) -> bool {
+        let find = OverlayRequest::Find { capability: "nothing".parse().expect("word"), after: 0 };
+        let query = self.query(&Asker::certified(), &find);
+        self.send_query(&query);
+        let datagram = self.recv();
+        matches!(read(&datagram), Compact::Answer { id, .. } if id == query.claims().id)
+    }
+
+    /// Asks what must be answered with silence.
+    pub fn assert_silent(&self, asker: &Asker, request: &OverlayRequest, what: &str) {
+        self.send_query(&self.query(asker, request));
+        assert!(self.is_quiet(), "{what}");
+    }
+
+    /// Asks, and is told no.
+    pub fn refused(&self, asker: &Asker, request: &OverlayRequest) -> Failure {
+        self.refused_of(asker, request.intent(), request.arguments())
+    }
+
+    pub fn refused_of(&self, asker: &Asker, method: &str, arguments: Vec<Vec<u8>>) -> Failure {
+        let query = self.query_of(asker, method, arguments);
+        self.send_query(&query);
+        let (outcome, values) = self.answer_to(&query);
+        assert_ne!(outcome, AnswerOutcome::Yes, "{method}");
+        Failure::read(&values)
+    }
+
+    /// Asks, and is told yes.
+    pub fn taken(&self, asker: &Asker, request: &OverlayRequest) -> Vec<Vec<u8>> {
+        let (outcome, values) = self.ask(asker, request);
+        assert_eq!(outcome, AnswerOutcome::Yes, "{}: {:?}", request.intent(), Failure::read(&values));
+        values
+    }
+
+    pub fn registered(&self, asker: &Asker, request: &OverlayRequest) -> RegisterAnswer {
+        RegisterAnswer::read(&self.taken(asker, request)).expect("an answer")
+    }
+
+    pub fn resolved(&self, asker: &Asker, whom: &Name) -> ResolveAnswer {
+        let resolve = OverlayRequest::Resolve { name: whom.clone(), events_from: None };
+        ResolveAnswer::read(&self.taken(asker, &resolve)).expect("an answer")
     }
 
     /// Asks, and checks the answer.
@@ -114,6 +173,28 @@ impl Raw {
         Answer::check(&answer, query).expect("signed by the node, to this question");
         (answer.claims().outcome, answer.claims().values.clone())
     }
+}
+
+/// Asks every question, at most eight at a time, so that no buffer between here and there is too small.
+pub fn ask_all(raw: &Raw, queries: &[Signed<Query>]) -> Vec<(AnswerOutcome, Vec<Vec<u8>>)> {
+    let mut answers = vec![None; queries.len()];
+    let (mut sent, mut answered) = (0, 0);
+    while answered < queries.len() {
+        while sent < queries.len() && sent < answered + 8 {
+            raw.send_query(&queries[sent]);
+            sent += 1;
+        }
+        let datagram = raw.recv();
+        let Compact::Answer { id, answer } = read(&datagram) else { panic!("no answer: {datagram:?}") };
+        let which = queries.iter().position(|query| query.claims().id == id).expect("one of these");
+        let answer = Signed::<Answer>::decode(answer).expect("an answer");
+        Answer::check(&answer, &queries[which]).expect("signed by the node, to this question");
+        let claims = answer.claims();
+        let before = answers[which].replace((claims.outcome, claims.values.clone()));
+        assert!(before.is_none(), "answered once");
+        answered += 1;
+    }
+    answers.into_iter().flatten().collect()
 }
 
 pub fn read(datagram: &[u8]) -> Compact<'_> {
