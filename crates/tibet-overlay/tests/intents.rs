@@ -7,8 +7,8 @@ use jis::{
     message_hash,
 };
 use tibet_overlay::intents::{
-    Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PresenceState, ProofAnswer, RegisterAnswer,
-    RegisterRequest, ResolveAnswer,
+    Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone,
+    PresenceState, ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
 };
 use tibet_overlay::{LocalDevice, Presence};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
@@ -193,4 +193,42 @@ fn an_answer_is_bound_to_its_question_and_its_key() {
     let theirs =
         Answer { request: hash, key: other.public_key(), outcome: AnswerOutcome::Yes, values: Vec::new() };
     assert!(Answer::check(&Signed::seal(theirs, &other).expect("signed"), &query).is_err());
+}
+
+/// A ping that a node passes on is a question of its own; what no device asks or answers is not read as one.
+#[test]
+fn pings_through_a_node_are_read_as_they_were_written() {
+    let device = device("jis:home:hub");
+    let node = device.node_identity().expect("active");
+    let own = node.key.public_key();
+    let asked = PingRequest { issued_at: NOW, intent: "ping".parse().expect("word"), purpose: "Why?".into() };
+    let query = asked.query([1; 8], node.name.clone(), own, 0, own);
+    assert_eq!(PingRequest::read(&query), Ok(asked.clone()));
+    let sealed = Signed::seal(query.clone(), &node.key).expect("signed");
+    let request = OverlayRequest::Ping { name: node.name.clone(), ping: Box::new(sealed.clone()) };
+    let read = OverlayRequest::read(request.intent(), &request.arguments()).expect("a request");
+    assert_eq!(read.arguments(), request.arguments());
+    for other in [
+        Query { method: "overlay.resolve".parse().expect("word"), ..query.clone() },
+        Query { cookie: [1; 16], ..query.clone() },
+        Query { arguments: query.arguments[..2].to_vec(), ..query.clone() },
+        Query { arguments: [&query.arguments[..2], &[vec![b'a'; 257]]].concat(), ..query.clone() },
+        Query { arguments: [&query.arguments[..2], &[b"\x1b[31m".to_vec()]].concat(), ..query.clone() },
+    ] {
+        assert!(PingRequest::read(&other).is_err(), "{other:?}");
+    }
+    // A purpose that is too long is cut off where a character ends.
+    let long =
+        PingRequest { purpose: "ü".repeat(200), ..asked }.query([1; 8], node.name.clone(), own, 0, own);
+    assert_eq!(PingRequest::read(&long).map(|ping| ping.purpose.len()), Ok(256));
+
+    for (zone, outcome) in [(Zone::Groen, AnswerOutcome::Yes), (Zone::Geel, AnswerOutcome::Pending)] {
+        let pong = PongZone::of(zone).expect("an answer").answer(message_hash(sealed.message()), own);
+        assert_eq!((pong.outcome, PongZone::read(&pong).map(PongZone::zone)), (outcome, Ok(zone)));
+        let pong = Signed::seal(pong, &node.key).expect("signed");
+        assert_eq!(Answer::check(&pong, &sealed), Ok(()));
+        let answer = PongAnswer { pong, asked: None, elapsed: Duration::from_micros(7) };
+        assert_eq!(PongAnswer::read(&answer.values()), Ok(answer.clone()));
+    }
+    assert_eq!(PongZone::of(Zone::Rood), None, "silence");
 }

@@ -1,6 +1,8 @@
 //! Nodes, daemons and clients on the loopback interface.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod hostile;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
