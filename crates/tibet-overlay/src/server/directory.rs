@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jis::Name;
-use tibet_registry::{Registry, Route, Store, StoreError};
+use jis::{IdentityStatus, Name};
+use tibet_registry::{Registry, Route, Store, StoreError, Zone};
 
 /// Most identities a directory holds. Numbers in keepalive tokens have four bytes; memory is reached long before.
 pub const MAX_DIRECTORY: u32 = 100_000_000;
@@ -17,6 +17,8 @@ pub struct Directory {
     entries: Vec<Option<Arc<[u8]>>>,
     /// Devices that are at other nodes of the same registry.
     elsewhere: HashSet<u32>,
+    /// Identities that are not to be answered: revoked, or in ROOD by the operator's word. Few, so that keepalives ask nothing more.
+    silenced: HashSet<u32>,
 }
 
 impl Directory {
@@ -42,6 +44,20 @@ impl Directory {
         if self.entries[at].replace(entry).is_none() {
             self.numbers.insert(name.clone(), number);
         }
+        let silenced = self.route_of(number).is_some_and(|route| {
+            let rood = route.explicit_trust.is_some_and(|trust| Zone::of(trust) == Zone::Rood);
+            rood || route.status != IdentityStatus::Active
+        });
+        if silenced {
+            self.silenced.insert(number);
+        } else {
+            self.silenced.remove(&number);
+        }
+    }
+
+    /// Whether the identity with a number is one to be silent to, however alive its device is (SECURITY R20).
+    pub(super) fn is_silenced(&self, number: u32) -> bool {
+        self.silenced.contains(&number)
     }
 
     /// Another node has noted whether a device is there.

@@ -73,6 +73,7 @@ impl NodeFrames {
         let heard = shared
             .tokens
             .identity_of(&token, from, system::now())
+            .filter(|number| !shared.directory().is_silenced(*number))
             .and_then(|number| Some((number, shared.sessions().keep(number, from, shared.mono())?)));
         let Some((number, heard)) = heard else {
             shared.counters.keepalives_refused.add();

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jis::{AnswerOutcome, IdentityStatus, Name, Query, Record, RecordStatus, Signed};
+use jis::{
+    AnswerOutcome, IdentityStatus, KeyEvent, Name, Query, Record, RecordStatus, Revocation, Signed,
+    SignedRotation,
+};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
 use tibet_registry::{CheckedUpdate, Refusal, Registered, Registration, Route, Source, StoreError};
 
@@ -24,6 +27,10 @@ const MOST_NAMES: usize = PAGE / 10;
 
 /// Carries out `request`, or has the writer do it, and answers.
 pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: OverlayRequest, asker: Asker) {
+    if !speaks_for_itself(query.claims(), &request) {
+        let detail = "a device registers and rotates itself: the record is another identity's";
+        return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+    }
     match request {
         OverlayRequest::Register(request) => register(shared, *request, asker),
         OverlayRequest::Resolve { name, events_from } => resolve(shared, &name, events_from, asker),
@@ -45,15 +52,34 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
             }
             pass_on(shared, &name.clone(), &request, asker);
         }
-        OverlayRequest::Rotate { rotation, record } => {
-            let name = record.claims().name.clone();
-            change(shared, asker, record.claims().status, move |registry, now| {
-                let names = vec![name];
-                (registry.rotate(*rotation, *record, now), names)
-            });
-        }
+        OverlayRequest::Rotate { rotation, record } => rotate(shared, *rotation, *record, asker),
         OverlayRequest::Revoke(revocation) => revoke(shared, *revocation, asker),
     }
+}
+
+/// Whether a request that says where a device is comes from that device. A record is public and proves nothing of who brings it: whoever sent
+/// another's would be taken for it, and hear what is meant for it (SECURITY R24).
+fn speaks_for_itself(query: &Query, request: &OverlayRequest) -> bool {
+    match request {
+        OverlayRequest::Register(request) => {
+            let record = request.record.claims();
+            (&record.name, &record.key) == (&query.source, &query.key)
+        }
+        // By the old key or by the new one; which of them speaks is known by now.
+        OverlayRequest::Rotate { record, .. } => record.claims().name == query.source,
+        OverlayRequest::Resolve { .. }
+        | OverlayRequest::Find { .. }
+        | OverlayRequest::Challenge(_)
+        | OverlayRequest::Ping { .. }
+        // Which key may end what, the revocation itself says, whoever brings it.
+        | OverlayRequest::Revoke(_) => true,
+    }
+}
+
+/// Whether a key event is among those of an identity: it was taken before, and the answer got lost.
+pub(super) fn is_held(route: &Route, event: &KeyEvent) -> bool {
+    let event = event.encode();
+    route.event_bytes().any(|held| held == event)
 }
 
 fn register(shared: &Arc<Shared>, request: RegisterRequest, asker: Asker) {
@@ -160,8 +186,27 @@ fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: R
     shared.answer(&asker, AnswerOutcome::Yes, answer.values());
 }
 
-fn revoke(shared: &Arc<Shared>, revocation: Signed<jis::Revocation>, asker: Asker) {
+fn rotate(shared: &Arc<Shared>, rotation: SignedRotation, record: Signed<Record>, asker: Asker) {
+    let name = record.claims().name.clone();
+    let status = record.claims().status;
+    let event = KeyEvent::Rotation(rotation.clone());
+    if let Some(route) = shared.directory().route(name.as_str())
+        && route.status == IdentityStatus::Active
+        && route.record_bytes() == record.encode()
+        && is_held(&route, &event)
+    {
+        let registered = registered(&route, &name, record.claims());
+        return welcome(shared, route.id, &registered, status, asker);
+    }
+    change(shared, asker, status, move |registry, now| (registry.rotate(rotation, record, now), vec![name]));
+}
+
+fn revoke(shared: &Arc<Shared>, revocation: Signed<Revocation>, asker: Asker) {
     let name = revocation.claims().name.clone();
+    let event = KeyEvent::Revocation(revocation.clone());
+    if shared.directory().route(name.as_str()).is_some_and(|route| is_held(&route, &event)) {
+        return shared.answer(&asker, AnswerOutcome::Yes, Vec::new());
+    }
     let node = Arc::clone(shared);
     let submitted = shared.registry.submit(
         move |registry, now| (registry.revoke(revocation, now), vec![name]),

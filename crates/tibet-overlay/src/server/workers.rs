@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use jis::{Answer, AnswerOutcome, IdentityStatus, PublicKey, Query, Signed};
-use tibet_registry::Zone;
+use jis::{Answer, AnswerOutcome, IdentityStatus, KeyEvent, PublicKey, Query, Signed};
+use tibet_registry::{Route, Zone};
 
 use super::frames::Work;
 use super::requests;
@@ -83,33 +83,41 @@ enum Sender {
     Rood,
 }
 
-/// The key that the sender's name is bound to: by spelling it, by the registry, or by what the request itself proves (SECURITY R5).
+/// The key that the sender's name is bound to: by the registry, by spelling it, or by what the request itself proves (SECURITY R5).
 fn sender(shared: &Shared, query: &Query, request: &Result<OverlayRequest, Malformed>) -> Sender {
+    let request = request.as_ref().ok();
     let claimed = request
-        .as_ref()
-        .ok()
         .and_then(OverlayRequest::claimant)
         .is_some_and(|(name, key)| *name == query.source && *key == query.key);
-    if let Some(key) = query.source.certified_key() {
-        return if key == query.key { Sender::Known(key) } else { Sender::Unknown };
-    }
-    let route = shared.directory().route(query.source.as_str());
-    let Some(route) = route else {
-        return if claimed { Sender::Known(query.key) } else { Sender::Unknown };
+    let Some(route) = shared.directory().route(query.source.as_str()) else {
+        let known = query.source.certified_key().map_or(claimed, |key| key == query.key);
+        return if known { Sender::Known(query.key) } else { Sender::Unknown };
     };
-    // Who may still say something: a revoked identity can rotate, or be registered by its owner's next key.
-    if route.status == IdentityStatus::NameRevoked {
-        return Sender::Rood;
+    // Who asks again whether its revocation was taken, because the answer got lost, is told again.
+    if let Some(OverlayRequest::Revoke(revocation)) = request
+        && claimed
+        && requests::is_held(&route, &KeyEvent::Revocation((**revocation).clone()))
+    {
+        return Sender::Known(query.key);
     }
-    let rood = route.status == IdentityStatus::Active && route.own_standing(system::now()).zone == Zone::Rood;
-    if rood && route.vouches == 0 {
+    // Who may still say something: a key that was revoked cannot, but the next key can take its place.
+    if route.status == IdentityStatus::NameRevoked || is_rood(&route) {
         return Sender::Rood;
     }
     if *route.key_bytes() == *query.key.as_bytes() {
-        let revoked = route.status != IdentityStatus::Active;
-        return if revoked && !claimed { Sender::Rood } else { Sender::Known(query.key) };
+        let active = route.status == IdentityStatus::Active;
+        return if active { Sender::Known(query.key) } else { Sender::Rood };
     }
     if claimed { Sender::Known(query.key) } else { Sender::Unknown }
+}
+
+/// Whether an identity is in ROOD for certain. What it has earned others may lift; what the operator has set, nobody.
+fn is_rood(route: &Route) -> bool {
+    if let Some(set) = route.explicit_trust {
+        return Zone::of(set) == Zone::Rood;
+    }
+    let active = route.status == IdentityStatus::Active;
+    active && route.vouches == 0 && route.own_standing(system::now()).zone == Zone::Rood
 }
 
 fn take_answer(shared: &Shared, from: SocketAddr, id: [u8; 8], bytes: &[u8]) {
