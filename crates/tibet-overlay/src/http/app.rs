@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::HttpConfig;
 use super::access::{Door, HeldToken};
-use super::census::Censuses;
+use super::census::{Capabilities, Census, Kept};
 use super::guard::Hosts;
 use super::health::Health;
 use super::problem::Problem;
@@ -25,7 +25,8 @@ pub(super) struct App {
     pub(super) hosts: Hosts,
     pub(super) token: Option<HeldToken>,
     pub(super) request_timeout: Duration,
-    pub(super) censuses: Censuses,
+    pub(super) census: Kept<Census>,
+    pub(super) capabilities: Kept<Capabilities>,
     pub(super) health: Health,
     pub(super) counters: HttpCounters,
     pub(super) started_at: UnixTime,
@@ -47,7 +48,8 @@ impl App {
             hosts,
             token,
             request_timeout: config.request_timeout,
-            censuses: Censuses::default(),
+            census: Kept::default(),
+            capabilities: Kept::default(),
             health: Health::new(config.overlay),
             counters: HttpCounters::default(),
             started_at,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tibet_registry::{Route, Standing, Zone};
 
 use super::app::App;
-use super::census::{Census, census};
+use super::census;
 use super::params::{Json, NamePart, Params, Part, capability, limit};
 use super::problem::Problem;
 use crate::intents::PresenceState;
@@ -44,13 +44,21 @@ impl Held {
         })
     }
 
+    /// The bound key, which a record that was made since the last rotation names.
+    fn key(&self) -> Option<String> {
+        if self.record.key.as_bytes() == self.route.key_bytes() {
+            return Some(self.record.key.to_multibase());
+        }
+        self.route.key().map(|key| key.to_multibase()).ok()
+    }
+
     fn json(&self) -> Value {
         let Self { route, record, standing, .. } = self;
         json!({
             "name": record.name.as_str(),
             "did": record.name.to_did(),
             "number": route.id,
-            "key": route.key().map(|key| key.to_multibase()).ok(),
+            "key": self.key(),
             "fingerprint": route.fingerprint.to_string(),
             "status": status_word(route.status),
             "generation": route.version.generation,
@@ -72,7 +80,12 @@ impl Held {
     }
 }
 
-pub(super) fn status_word(status: IdentityStatus) -> &'static str {
+fn presence_of(app: &App, route: &Route) -> PresenceState {
+    let seen = u32::try_from(route.id).ok().and_then(|number| app.node.seen(number));
+    seen.map_or(PresenceState::Unknown, |seen| seen.state)
+}
+
+fn status_word(status: IdentityStatus) -> &'static str {
     match status {
         IdentityStatus::Active => "active",
         IdentityStatus::KeyRevoked => "key_revoked",
@@ -161,8 +174,12 @@ pub(super) async fn list(
             .by_ref()
             .take(limit - page.len())
             .inspect(|route| looked_at = Some(route.id))
+            // What can be told from the entry alone is told before its record is read.
+            .filter(|route| {
+                zone.is_none_or(|zone| route.vouches > 0 || route.own_standing(now).zone == zone)
+                    && presence.is_none_or(|wanted| presence_of(&app, route) == wanted)
+            })
             .filter_map(|route| Held::new(&app, route, now))
-            .filter(|held| presence.is_none_or(|presence| held.presence == presence))
             .collect();
         if some.is_empty() && rest.len() == 0 {
             break;
@@ -261,9 +278,8 @@ pub(super) async fn record(State(app): State<Arc<App>>, NamePart(name): NamePart
 
 /// `GET /api/v1/capabilities`
 pub(super) async fn capabilities(State(app): State<Arc<App>>) -> Json {
-    let counted: Arc<Census> = census(&app).await;
+    let counted = census::capabilities(&app).await;
     let all: Vec<Value> = counted
-        .capabilities
         .iter()
         .map(|(capability, count)| json!({ "capability": capability.as_str(), "identities": count }))
         .collect();
