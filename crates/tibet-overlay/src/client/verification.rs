@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Capability, Identity, Name, Proof, PublicKey, Signed, UnixTime};
+use jis::{Capability, Identity, Name, Proof, ProofError, PublicKey, Signed, UnixTime};
 
 use super::overlay_client::{OverlayClient, ResolveError};
 use super::{NodeClient, QueryError};
@@ -107,7 +107,12 @@ impl OverlayClient {
             match node.challenge(name).await {
                 Ok((challenge, asked)) => {
                     let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
-                    let judged = challenge.check(&asked.answer, &verification.identity, system::now());
+                    let mut judged = challenge.check(&asked.answer, &verification.identity, system::now());
+                    if judged == Err(ProofError::WrongKey) {
+                        // It may have moved to its next key since we looked; the node then knows by now.
+                        verification.identity = self.identity(name).await?;
+                        judged = challenge.check(&asked.answer, &verification.identity, system::now());
+                    }
                     verification.verified = judged.is_ok();
                     verification.asked = true;
                     verification.reason = judged.err().map(|error| error.to_string());
