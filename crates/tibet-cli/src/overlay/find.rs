@@ -8,7 +8,7 @@ use super::Context;
 use super::remote::As;
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, in_zone_colour, plain, zone_word};
-use tibet_overlay::{FindReport, system};
+use tibet_overlay::{FindReport, OptionsError, OverlayError, system};
 
 #[derive(Debug, Args)]
 pub(super) struct FindArgs {
@@ -20,8 +20,8 @@ pub(super) struct FindArgs {
 }
 
 pub(super) fn run(context: &Context, args: &FindArgs) -> Result<Outcome, CliError> {
-    let capability: Capability = args.capability.parse().map_err(|error| {
-        CliError::new(Exit::Usage, format!("{:?}: {error}", args.capability)).hint("for example mqtt")
+    let capability: Capability = args.capability.parse().map_err(|source| {
+        OverlayError::from(OptionsError::Capability { text: args.capability.clone(), source })
     })?;
     if let Some(outcome) = context.remotely(As::Anybody, |way| async move {
         Ok(remote_outcome(&way.find(&capability, args.limit).await?))
