@@ -159,13 +159,13 @@ async fn a_device_that_stops_says_goodbye_and_comes_back() {
     until(&up, registered).await;
     up.stop().await;
     let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
-    let route = asker.client().refresh(&sensor.name, || None).await.expect("known");
+    let route = asker.client().resolve(&sensor.name, || None).await.expect("known");
     let record = route.record.as_ref().map(Signed::claims).expect("a record");
     assert_eq!(record.status, RecordStatus::Away);
 
     let up = sensor.up(&[node.address()], &[]).await;
     until(&up, registered).await;
-    let route = asker.client().refresh(&sensor.name, || None).await.expect("known");
+    let route = asker.client().resolve(&sensor.name, || None).await.expect("known");
     assert_eq!(route.record.as_ref().map(|record| record.claims().status), Some(RecordStatus::Active));
     up.stop().await;
 }

@@ -55,7 +55,7 @@ async fn row_82_a_record_that_the_bound_key_did_not_sign_is_dropped_and_told() {
     let shown: Shown = Arc::new(Mutex::new((honest, forged)));
     let node = Hostile::run(key(), LOOPBACK, showing(&shown)).await;
     let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
-    let error = asker.client().refresh(&name("jis:sensor"), || None).await.expect_err("forged");
+    let error = asker.client().resolve(&name("jis:sensor"), || None).await.expect_err("forged");
     assert!(matches!(disbelieved(&error), LearnError::Record(_)), "{error}");
     let told = asker.resolve(&name("jis:sensor")).await.expect_err("forged");
     assert_eq!(told.kind, RemoteErrorKind::Refused);
@@ -76,13 +76,13 @@ async fn rollback_another_identity_and_two_records_of_one_version_are_dropped() 
     let node = Hostile::run(key(), LOOPBACK, showing(&shown)).await;
     let open = || OverlayResolver::open(&file).expect("opened");
     let asker = client(nobody(), &[node.address()], open()).await;
-    let route = asker.client().refresh(&name("jis:sensor"), || None).await.expect("true so far");
+    let route = asker.client().resolve(&name("jis:sensor"), || None).await.expect("true so far");
     assert_eq!(route.record.expect("a record").message(), new.message());
 
     // The node now hands out the older record, to a client that has been started anew.
     shown.lock().expect("not poisoned").1 = old;
     let asker = client(nobody(), &[node.address()], open()).await;
-    let route = asker.client().refresh(&name("jis:sensor"), || None).await.expect("known");
+    let route = asker.client().resolve(&name("jis:sensor"), || None).await.expect("known");
     assert_eq!(route.origin, RouteOrigin::Cache, "{route:?}");
     assert!(
         matches!(&route.notes[..], [RouteNote::Disbelieved { reason: LearnError::Rollback { .. }, .. }]),
@@ -96,7 +96,7 @@ async fn rollback_another_identity_and_two_records_of_one_version_are_dropped() 
         let record = impostor.record().expect("published").clone();
         (impostor, record)
     };
-    let route = asker.client().refresh(&name("jis:sensor"), || None).await.expect("known");
+    let route = asker.client().resolve(&name("jis:sensor"), || None).await.expect("known");
     assert_eq!(route.identity.expect("an identity").fingerprint, fingerprint);
     assert!(matches!(&route.notes[..], [RouteNote::Disbelieved { .. }]));
     assert_eq!(open().known(&name("jis:sensor")).expect("read").expect("known").events, events);
@@ -267,10 +267,10 @@ async fn unknown_is_said_only_where_it_was_said() {
     let node = Hostile::run(key(), LOOPBACK, script).await;
     let silent = Hostile::run(key(), LOOPBACK, Box::new(|_, _, _| Vec::new())).await;
     let alone = client(nobody(), &[node.address()], OverlayResolver::new()).await;
-    let error = alone.client().refresh(&name("jis:x"), || None).await.expect_err("unknown");
+    let error = alone.client().resolve(&name("jis:x"), || None).await.expect_err("unknown");
     assert!(matches!(error, ResolveError::Unknown { .. }), "{error}");
     let both = client(nobody(), &[silent.address(), node.address()], OverlayResolver::new()).await;
-    let error = both.client().refresh(&name("jis:x"), || None).await.expect_err("not known");
+    let error = both.client().resolve(&name("jis:x"), || None).await.expect_err("not known");
     assert!(matches!(error, ResolveError::Failed { .. }), "the other node may know it: {error}");
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod iot;
+pub(crate) mod lab;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -131,29 +131,12 @@ impl OverlayClient {
         &self.nodes
     }
 
-    /// Resolves a name: a record that still holds, else the nodes in their order, else what `neighbour` knows, else the last that was known.
+    /// Resolves a name: the nodes in their order, since a device may have moved; where none of them helps, a record that still holds, else what
+    /// `neighbour` knows, else the last that was known (decision 14).
     ///
     /// # Errors
     /// [`ResolveError`].
     pub async fn resolve(
-        &self,
-        name: &Name,
-        neighbour: impl FnOnce() -> Option<SocketAddr>,
-    ) -> Result<Route, ResolveError> {
-        let known = self.resolver().known(name)?;
-        match known {
-            Some(known) if is_active(&known) && holds(&known, system::now()) => {
-                Ok(Route::of(known, RouteOrigin::Cache, Vec::new()))
-            }
-            _ => self.refresh(name, neighbour).await,
-        }
-    }
-
-    /// Resolves a name as [`resolve`](Self::resolve) does, but asks the nodes first: a device may have moved or changed its key since.
-    ///
-    /// # Errors
-    /// [`ResolveError`].
-    pub async fn refresh(
         &self,
         name: &Name,
         neighbour: impl FnOnce() -> Option<SocketAddr>,
@@ -169,19 +152,31 @@ impl OverlayClient {
                 Err(note) => notes.push(note),
             }
         }
+        let known = self.resolver().known(name)?;
+        if known.as_ref().is_some_and(|known| !is_active(known)) {
+            return Err(ResolveError::Revoked { name: name.clone() });
+        }
+        if let Some(known) = known.clone().filter(|known| holds(known, system::now())) {
+            return Ok(Route::of(known, RouteOrigin::Cache, notes));
+        }
         if let Some(address) = neighbour() {
             let origin = RouteOrigin::Neighbour;
             return Ok(Route { record: None, identity: None, endpoints: vec![address], origin, notes });
         }
-        match self.resolver().known(name)? {
-            Some(known) if !is_active(&known) => Err(ResolveError::Revoked { name: name.clone() }),
-            Some(known) => {
-                let current = holds(&known, system::now());
-                let origin = if current { RouteOrigin::Cache } else { RouteOrigin::LastKnown };
-                Ok(Route::of(known, origin, notes))
-            }
+        match known {
+            Some(known) => Ok(Route::of(known, RouteOrigin::LastKnown, notes)),
             None => Err(nowhere(name, notes)),
         }
+    }
+
+    /// What is known of a name without asking anybody, if its record still holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the memory.
+    pub(crate) fn remembered(&self, name: &Name) -> Result<Option<Route>, StoreError> {
+        let known =
+            self.resolver().known(name)?.filter(|known| is_active(known) && holds(known, system::now()));
+        Ok(known.map(|known| Route::of(known, RouteOrigin::Cache, Vec::new())))
     }
 
     /// Asks one node, verifies, and remembers.

@@ -199,7 +199,7 @@ impl OverlayClient {
 
     /// The identity behind a name, as new as the nodes have it.
     async fn identity(&self, name: &Name) -> Result<Identity, ReachError> {
-        let route = self.refresh(name, || None).await?;
+        let route = self.resolve(name, || None).await?;
         // Without neighbours every route comes with its key events.
         let unknown = || ResolveError::Failed { name: name.clone(), notes: Vec::new() };
         Ok(route.identity.ok_or_else(unknown)?)

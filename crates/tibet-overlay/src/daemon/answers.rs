@@ -133,11 +133,11 @@ async fn trust_in(core: &Core, name: &Name, key: &PublicKey) -> Option<f64> {
 async fn is_registered(core: &Core, name: &Name, key: &PublicKey) -> bool {
     let client = core.remote.client();
     let holds = |route: crate::Route| route.identity.is_some_and(|identity| identity.is_actor(name, key));
-    if client.resolve(name, || None).await.is_ok_and(holds) {
+    if client.remembered(name).is_ok_and(|route| route.is_some_and(holds)) {
         return true;
     }
     // It may have changed its key since.
-    client.refresh(name, || None).await.is_ok_and(holds)
+    client.resolve(name, || None).await.is_ok_and(holds)
 }
 
 impl Core {

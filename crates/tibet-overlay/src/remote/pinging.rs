@@ -30,7 +30,7 @@ impl RemoteOverlay {
         purpose: &str,
     ) -> Result<PingReport, RemoteError> {
         let neighbour = self.socket.neighbour(name).await;
-        let route = self.client.refresh(name, || neighbour).await.map_err(RemoteError::from)?;
+        let route = self.client.resolve(name, || neighbour).await.map_err(RemoteError::from)?;
         if let Some(identity) = &route.identity {
             // The answer must be signed by the key of the name, whoever had the address before.
             let (name, key, generation) = (name.clone(), identity.key, identity.generation);
