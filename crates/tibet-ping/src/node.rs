@@ -216,7 +216,7 @@ impl PingNode {
     fn receive(&mut self, from: SocketAddr, datagram: &[u8], now: Now) -> Result<(), Dropped> {
         self.check_source(from)?;
         let Frame::Version1 { kind, encoding, body } = Frame::read(datagram)? else {
-            // Version 2 has no kinds yet.
+            // Whoever runs an overlay takes these before they come here.
             return Err(Reject::BadVersion.into());
         };
         // Whoever was believed of late comes first: the bodies of others are read as long as there is time for it (SECURITY R18).
