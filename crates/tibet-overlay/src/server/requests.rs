@@ -168,7 +168,11 @@ fn change(
 /// The device is registered: it is there from now on, and gets its token.
 fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: RecordStatus, asker: Asker) {
     let Ok(number) = u32::try_from(number) else { return };
-    let counter = if registered.changed { &shared.counters.registrations } else { &shared.counters.updates };
+    let counter = if registered.changed {
+        &shared.counters.registrations
+    } else {
+        &shared.counters.registrations_repeated
+    };
     counter.add();
     presence::registered(shared, number, &registered.name, status, asker.address);
     let registered_at =

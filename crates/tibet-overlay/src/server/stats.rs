@@ -67,10 +67,10 @@ counters! {
     queries_bad_signature,
     /// Questions for another node.
     queries_misdirected,
-    /// Names registered.
+    /// Records taken: first ones and newer ones.
     registrations,
-    /// Records taken.
-    updates,
+    /// Registrations with what was held already.
+    registrations_repeated,
     /// Requests that the registry refused.
     refusals,
     /// Changes that could not be written.
