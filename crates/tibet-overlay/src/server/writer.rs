@@ -26,8 +26,10 @@ const WATCH: Duration = Duration::from_millis(250);
 
 /// What follows once a change is on the disk, or was not made.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// A change. Gives the names it touched.
-type Job = Box<dyn FnOnce(&mut AnyRegistry, UnixTime) -> (Vec<Name>, Finish) + Send>;
+/// A change, given the registry in an open transaction: gives the names it touched. Given an error instead, because no transaction could be
+/// opened, it tells whoever waits for it.
+type Job =
+    Box<dyn FnOnce(Result<(&mut AnyRegistry, UnixTime), StoreError>) -> Option<(Vec<Name>, Finish)> + Send>;
 
 /// Hands changes to the writer.
 #[derive(Clone)]
@@ -62,9 +64,16 @@ impl RegistryHandle {
         change: impl FnOnce(&mut AnyRegistry, UnixTime) -> (T, Vec<Name>) + Send + 'static,
         finish: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) -> Result<(), HandleError> {
-        let job: Job = Box::new(move |registry, now| {
-            let (out, names) = change(registry, now);
-            (names, Box::new(move |committed| finish(committed.map(|()| out))))
+        let job: Job = Box::new(move |opened| match opened {
+            Ok((registry, now)) => {
+                let (out, names) = change(registry, now);
+                let finish: Finish = Box::new(move |committed| finish(committed.map(|()| out)));
+                Some((names, finish))
+            }
+            Err(error) => {
+                finish(Err(error));
+                None
+            }
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => HandleError::Busy,
@@ -194,7 +203,7 @@ impl Writer {
             registry.group(|registry| {
                 // Within the transaction: nobody else writes from here on.
                 alone = registry.head().ok().flatten().map_or(0, |head| head.count) == known;
-                done.extend(jobs.into_iter().map(|job| job(registry, now)));
+                done.extend(jobs.drain(..).filter_map(|job| job(Ok((registry, now)))));
             })
         }));
         let committed = match group {
@@ -211,6 +220,10 @@ impl Writer {
         }
         for (_, finish) in done {
             finish(committed.clone());
+        }
+        // No transaction could be opened: none of them was tried.
+        if let Err(error) = committed {
+            jobs.into_iter().for_each(|job| drop(job(Err(error.clone()))));
         }
     }
 
