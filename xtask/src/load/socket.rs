@@ -72,6 +72,14 @@ impl Socket {
         Ok(())
     }
 
+    /// What is there to be read now.
+    pub(super) fn take_now(&mut self, mut take: impl FnMut(&[u8])) -> Outcome<()> {
+        while self.port.try_recv(&mut self.buffers)? > 0 {
+            self.buffers.datagrams().for_each(|(_, datagram)| take(datagram));
+        }
+        Ok(())
+    }
+
     /// Makes one request for each of `numbers`, `window` at a time. `make` gets the number and an id; `take` gets the number and the answer's datagram and
     /// says whether that answers it. A cookie that has run out is renewed.
     pub(super) async fn drive(
