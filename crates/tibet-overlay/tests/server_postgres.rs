@@ -1,0 +1,165 @@
+//! Overlay nodes over PostgreSQL: one that is started anew, and two on one database.
+//!
+//! Without PostgreSQL's programs and without `TIBET_POSTGRES_URL` these say `SKIPPED`, and fail if `TIBET_REQUIRE_ALL` is set.
+
+mod common;
+#[path = "../../tibet-registry/tests/common/postgres.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod database;
+
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use common::device::{Device, copy, new_key};
+use common::raw::{Asker, ask_all};
+use common::world::{World, one_worker, open};
+use database::Database;
+use jis::{AnswerOutcome, IdentityStatus, SecretKey};
+use tibet_overlay::intents::{Failure, FailureCode, PresenceState};
+use tibet_overlay::server::{AnyRegistry, NodeKeys};
+use tibet_overlay::system;
+use tibet_registry::{Opening, PostgresStore, Registry};
+use zeroize::Zeroizing;
+
+/// How soon one node knows what another has written.
+const SOON: Duration = Duration::from_secs(1);
+
+/// For the helpers of the registry's own tests.
+fn opening() -> Opening {
+    opening_with(&new_key())
+}
+
+fn opening_with(log_key: &SecretKey) -> Opening {
+    let secret = system::random().expect("random");
+    Opening { log_key: Arc::new(copy(log_key)), origin: None, policy: open(), secret }
+}
+
+/// A node of its own over the database, whose registries all have one log key.
+fn node(database: &Database, log_key: &SecretKey) -> World {
+    let store = PostgresStore::connect(&database.url).expect("connected");
+    let registry: AnyRegistry = Registry::open(store, opening_with(log_key)).expect("opened").boxed();
+    let keys = NodeKeys { identity: new_key(), keepalive: Zeroizing::new([7; 32]) };
+    World::run(registry, keys, new_key(), one_worker())
+}
+
+fn stop(mut world: World) {
+    let registry = world.stop();
+    let audit = registry.audit(None).expect("audited");
+    assert!(audit.is_clean(), "{audit:?}");
+    // A database's client waits when it is dropped; that is for outside of a runtime.
+    drop(registry);
+}
+
+/// Waits until something is so, within [`SOON`] and what a busy machine needs besides.
+fn soon(what: &str, so: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < SOON, "{what}: not within {SOON:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn a_node_over_postgresql_registers_and_knows_it_after_a_restart() {
+    let Some(database) = Database::new() else { return };
+    let log_key = new_key();
+    let first = node(&database, &log_key);
+    let raw = first.raw();
+    let mut device = Device::new("jis:a");
+    raw.registered(&device.asker(), &device.registration(None));
+    device.move_on(|_| ());
+    raw.registered(&device.asker(), &device.update());
+    let rotate = device.rotate();
+    raw.registered(&device.asker(), &rotate);
+    stop(first);
+    let second = node(&database, &log_key);
+    let raw = second.raw();
+    let resolved = raw.resolved(&Asker::certified(), device.name());
+    assert_eq!(resolved.record.encode(), device.signed_record().encode());
+    device.move_on(|_| ());
+    assert!(raw.registered(&device.asker(), &device.update()).changed);
+    stop(second);
+}
+
+/// Row 47, over two nodes: the database decides who came first.
+#[test]
+fn row_47_fifty_names_claimed_at_two_nodes_at_once_have_one_winner_each() {
+    const NAMES: usize = 50;
+    let Some(database) = Database::new() else { return };
+    let log_key = new_key();
+    let worlds = [node(&database, &log_key), node(&database, &log_key)];
+    let start = Barrier::new(2);
+    let answers = std::thread::scope(|scope| {
+        let claims = [0, 1].map(|which| {
+            let (world, start) = (&worlds[which], &start);
+            scope.spawn(move || {
+                let raw = world.raw();
+                let devices: Vec<_> = (0..NAMES).map(|i| Device::new(&format!("jis:n{i}"))).collect();
+                let queries: Vec<_> = devices
+                    .iter()
+                    .map(|device| raw.query(&device.asker(), &device.registration(None)))
+                    .collect();
+                start.wait();
+                let mut answers = ask_all(&raw, &queries);
+                // Two at the same moment: the database takes one, and the other asks again.
+                for (answer, device) in answers.iter_mut().zip(&devices) {
+                    while answer.0 != AnswerOutcome::Yes
+                        && Failure::read(&answer.1).code != FailureCode::Refused
+                    {
+                        *answer = raw.ask(&device.asker(), &device.registration(None));
+                    }
+                }
+                answers.into_iter().zip(devices).collect::<Vec<_>>()
+            })
+        });
+        claims.map(|claim| claim.join().expect("no panic"))
+    });
+    let [one, other] = &answers;
+    for ((one, first), (other, second)) in one.iter().zip(other) {
+        let won = [one.0, other.0].map(|outcome| outcome == AnswerOutcome::Yes);
+        assert_ne!(won[0], won[1], "{}: one winner", first.name());
+        let loser = Failure::read(if won[0] { &other.1 } else { &one.1 });
+        assert!(loser.detail.contains("taken by another key"), "{loser:?}");
+        let winner = if won[0] { first } else { second };
+        for world in &worlds {
+            soon("both know the winner", || {
+                let key = world.route(winner.text()).map(|route| *route.key_bytes());
+                key == Some(*winner.identity.key.as_bytes())
+            });
+        }
+    }
+    for world in worlds {
+        stop(world);
+    }
+}
+
+#[test]
+fn what_one_node_writes_the_other_knows_within_a_second() {
+    let Some(database) = Database::new() else { return };
+    let log_key = new_key();
+    let (here, there) = (node(&database, &log_key), node(&database, &log_key));
+    let (raw, other) = (here.raw(), there.raw());
+    let who = Asker::certified();
+    let device = Device::new("jis:a");
+    raw.registered(&device.asker(), &device.registration(None));
+    soon("registered", || there.route("jis:a").is_some());
+    assert_eq!(other.resolved(&who, device.name()).record.encode(), device.signed_record().encode());
+
+    // Presence is written once a second, and then read.
+    let begun = Instant::now();
+    while other.resolved(&who, device.name()).presence != PresenceState::Online {
+        assert!(begun.elapsed() < 3 * SOON, "its presence is not seen elsewhere");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(other.resolved(&who, device.name()).observed, None, "where it is only its own node knows");
+
+    raw.taken(&device.asker(), &device.revoke_own_key());
+    soon("revoked", || there.route("jis:a").is_some_and(|route| route.status == IdentityStatus::KeyRevoked));
+    let resolve =
+        tibet_overlay::intents::OverlayRequest::Resolve { name: device.name().clone(), events_from: None };
+    assert_eq!(other.refused(&who, &resolve).code, FailureCode::Unknown);
+    other.assert_silent(&device.asker(), &device.registration(None), "a revoked key has ended at all nodes");
+    stop(here);
+    stop(there);
+}
