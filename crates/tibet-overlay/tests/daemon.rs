@@ -32,10 +32,10 @@ async fn a_device_registers_and_is_verified_resolved_found_and_pinged_from_elsew
 
     let resolved = asker.resolve(&sensor.name).await.expect("asked");
     assert!(resolved.resolved && !resolved.stale, "{resolved:?}");
-    // The record was learnt when it was verified, and holds.
+    // A node is asked although the record that was learnt when it was verified still holds (decision 14).
     assert_eq!(
         (resolved.source.as_str(), resolved.capabilities.as_slice()),
-        ("cache", &["mqtt".to_owned()][..])
+        ("node", &["mqtt".to_owned()][..])
     );
     let unknown = asker.resolve(&name("jis:home:nobody")).await.expect("asked");
     assert!(!unknown.resolved && unknown.reason.is_some_and(|reason| reason.contains("not registered")));
