@@ -89,7 +89,7 @@ fn a_wrong_file_is_refused_with_the_line() {
     let cases = [
         (
             "statedir = \"/x\"\n",
-            "line 1: unknown field `statedir`, expected one of `state_dir`, `registry`, `identity`, `passphrase_file`, `network`",
+            "line 1: unknown field `statedir`, expected one of `state_dir`, `registry`, `identity`, `node`, `passphrase_file`, `serve`, `network`",
         ),
         ("# a comment\n\nnetwork = 7\n", "line 3: invalid type: integer `7`, expected a string"),
     ];
