@@ -9,9 +9,11 @@
 //! | hold a device's keys | [`LocalDevice`], [`DeviceFiles`] |
 //! | find devices with a cache that cannot be rolled back | [`OverlayResolver`] |
 //! | keep it on disk | [`StateDir`], [`secret_file`] |
+//! | put the registry on the network | [`server`], [`http`] |
+//! | ask such nodes | [`OverlayClient`] |
+//! | keep a device registered with them | [`daemon`] |
 //!
-//! This crate is the shell round the pure crates below: it reads the clock, draws randomness and touches files. It works on one machine;
-//! the network comes on top.
+//! This crate is the shell round the pure crates below: it reads the clock, draws randomness, touches files and moves datagrams.
 
 pub mod daemon;
 pub mod http;

@@ -63,8 +63,9 @@ pub const KEEPALIVE: Duration = Duration::from_secs(25);
 pub const GONE_AFTER: Duration = Duration::from_secs(120);
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two looks at who is gone, and at what was looked up.
+/// Ticks between two looks at who is gone.
 const SWEEP: u64 = 10;
+/// Ticks between two sums of what was looked up.
 const SUM_UP: u64 = 600;
 
 /// How an overlay node runs.
@@ -315,7 +316,7 @@ async fn tick(shared: Arc<Shared>) {
 
 /// Has the look-ups of the last minute written down.
 fn sum_up(shared: &Shared) {
-    let name_of = |number| Some(shared.directory().route_of(number)?.record().ok()?.claims().name.clone());
+    let name_of = |number| presence::name_of(&shared.directory().route_of(number)?);
     let Some(sum) = shared.lookups().take(system::now(), name_of) else { return };
     let _ =
         shared.registry.submit(move |registry, now| (registry.note_lookups(sum, now), Vec::new()), |_| {});

@@ -55,7 +55,7 @@ pub enum OpenError {
     },
     /// The registry is there but not its log key: it could not sign what it does.
     #[error(
-        "{0} is missing, and the registry's log cannot be continued without it; restore it from a backup"
+        "{0} is missing, and the registry's log cannot be continued without it; restore it from a backup, or copy it from the node that made this registry"
     )]
     LogKeyMissing(PathBuf),
     /// The log key is there but not the registry, or only an empty file: beginning anew would give all names away again.

@@ -25,7 +25,7 @@ fn the_examples_of_the_page_do_what_it_says() {
         let (command, status) = line.rsplit_once('#').expect("a status");
         let command = command
             .replace("http://127.0.0.1:7180", &format!("http://{}", served.address))
-            .replace("/run/tibet/overlay.sock", &served.socket().display().to_string());
+            .replace("$TIBET_STATE_DIR/node/operator.sock", &served.socket().display().to_string());
         let out = Command::new("sh")
             .arg("-c")
             .arg(format!("{command} -o /dev/null -w '%{{http_code}}'"))

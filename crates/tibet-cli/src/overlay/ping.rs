@@ -23,7 +23,7 @@ pub(super) struct PingArgs {
     #[arg(long, default_value = "ping")]
     intent: Capability,
 
-    /// Why, in words; the device may ask a human
+    /// Why, in words
     #[arg(long, value_name = "TEXT", default_value = "")]
     purpose: String,
 
@@ -83,11 +83,11 @@ fn outcome(report: &PingReport, number: u32, numbered: bool) -> Outcome {
         for attempt in &report.tried {
             outcome = outcome.line(format_args!("  {}: {}", plain(&attempt.path), plain(&attempt.result)));
         }
-        return outcome.line("  a device also keeps silent to whom it does not trust; there: tibet-overlay up --trust YOUR-NAME=0.5");
+        return outcome.line("  a device also keeps silent to whom it does not trust; there: tibet-overlay up --trust YOUR-NAME=0.7");
     }
     let zone = report.zone.as_deref().map_or_else(String::new, zone_word);
     let decision = match report.decision.as_deref() {
-        Some("pending") => "a human decides there",
+        Some("pending") => "not let in there: its trust in you is below 0.7",
         Some("accept") => "let in",
         Some("reject") => "refused",
         _ => "",

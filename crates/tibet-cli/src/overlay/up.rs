@@ -36,7 +36,7 @@ pub(super) struct UpArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = DAEMON_TTL.as_secs(), value_parser = clap::value_parser!(u64).range(10..=Record::MAX_TTL.as_secs()))]
     ttl: u64,
 
-    /// How far NAME is trusted, 0 to 1 (repeatable): from 0.7 on its pings are let in, from 0.3 on they wait, below that they get silence
+    /// How far NAME is trusted, 0 to 1 (repeatable): from 0.7 on its pings are let in, from 0.3 on they are answered as not let in, below that they get silence
     #[arg(long, value_name = "NAME=SCORE")]
     trust: Vec<String>,
 

@@ -88,6 +88,10 @@ impl NodeClient {
             let request = OverlayRequest::Find { capability: capability.clone(), after };
             let page = FoundNames::read(&self.query(&request).await?);
             let page = page.map_err(|reason| self.malformed(reason))?;
+            // An honest page that has a next has names: else it could send us round for ever.
+            if page.names.is_empty() && page.next.is_some() {
+                return Err(self.malformed(Malformed("names")));
+            }
             names.extend(page.names);
             match page.next {
                 None => break,

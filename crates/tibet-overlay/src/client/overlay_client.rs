@@ -144,6 +144,8 @@ impl OverlayClient {
         let mut notes = Vec::new();
         for node in &self.nodes {
             match self.fetch(node, name).await {
+                // An expired record says where it was: perhaps another node knows more.
+                Ok(Fetched::Known(known)) if !holds(&known, system::now()) => {}
                 Ok(Fetched::Known(known)) => {
                     return Ok(Route::of(*known, RouteOrigin::Node(node.address().place()), notes));
                 }
@@ -203,8 +205,8 @@ impl OverlayClient {
                 continue;
             }
             let Some(record) = found.record else {
-                let revoked = matches!(found.status, FoundStatus::KeyRevoked | FoundStatus::NameRevoked);
-                return if revoked { Ok(Fetched::Revoked) } else { Ok(Fetched::Unknown) };
+                // That it is revoked would show in its key events; a bare word of a node ends no search.
+                return Ok(Fetched::Unknown);
             };
             let mut resolver = self.resolver();
             return match resolver.learn(&events, record, system::now()) {

@@ -27,7 +27,7 @@ pub struct OperatorToken(Zeroizing<String>);
 /// A text that is no good token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an operator token has 32 to 256 characters of A-Z, a-z, 0-9, '-', '_', '.' and '~', at least ten of them different; leave it to be made"
+    "an operator token has 32 to 256 characters of A-Z, a-z, 0-9, '-', '_', '.' and '~', at least ten of them different; openssl rand -hex 32 makes one"
 )]
 pub struct BadToken;
 

@@ -16,6 +16,9 @@ use super::sessions::Heard;
 use super::shared::Shared;
 use crate::system;
 
+/// Longest question, in bytes: M at its longest, and a signature. What waits for the workers is bounded by it.
+const MAX_QUERY: usize = jis::MAX_MESSAGE + 64;
+
 /// Something whose signature is to be checked.
 pub(super) enum Work {
     /// A question whose cookie holds: M and signature.
@@ -125,6 +128,10 @@ impl NodeFrames {
         let now = shared.mono();
         if !shared.cookies.holds(cookie, from, now) {
             return Some(self.stale(*id));
+        }
+        if query.len() > MAX_QUERY {
+            shared.counters.malformed.add();
+            return None;
         }
         // Whoever has sent much that did not verify waits, and keeps nobody else waiting.
         if !shared.bad().has_room(from, now) {

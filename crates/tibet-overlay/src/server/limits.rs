@@ -28,7 +28,7 @@ impl Limiter {
         self.full_at[self.cell(source)].max(now) + self.one <= now + self.burst
     }
 
-    /// Takes one, whether there is room or not: room comes back no later than it would for the burst alone.
+    /// Takes one, if there is room.
     pub(super) fn take(&mut self, source: SocketAddr, now: Duration) -> bool {
         let room = self.has_room(source, now);
         let cell = self.cell(source);

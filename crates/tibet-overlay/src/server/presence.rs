@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tibet_registry::PresenceChange;
+use tibet_registry::{PresenceChange, Route};
 
 use super::sessions::Heard;
 use super::shared::Shared;
 use crate::system;
-use jis::{IdentityStatus, Name, RecordStatus, UnixTime};
+use jis::{IdentityStatus, Name, Record, RecordStatus, Signed, UnixTime};
 
 /// Changes that wait to be written down.
 const MAX_CHANGES: usize = 65_536;
@@ -42,13 +42,8 @@ pub(super) fn registered(
 
 /// A keepalive has come of a device that had not been heard of, or was gone.
 pub(super) fn back(shared: &Arc<Shared>, number: u32) {
-    let directory = shared.directory();
-    let name = directory
-        .route_of(number)
-        .filter(|route| route.status == IdentityStatus::Active)
-        .and_then(|route| route.record().ok())
-        .map(|record| record.claims().name.clone());
-    drop(directory);
+    let route = shared.directory().route_of(number);
+    let name = route.filter(|route| route.status == IdentityStatus::Active).and_then(|route| name_of(&route));
     match name {
         Some(name) => {
             shared.counters.appeared.add();
@@ -67,17 +62,20 @@ pub(super) fn sweep(shared: &Arc<Shared>) {
     if gone.is_empty() {
         return;
     }
+    // All devices of a network can fall silent at once: the writer waits for no more than the look-ups.
     let directory = shared.directory();
-    let names: Vec<Name> = gone
-        .into_iter()
-        .filter_map(|number| directory.route_of(number)?.record().ok())
-        .map(|record| record.claims().name.clone())
-        .collect();
+    let routes: Vec<Route> = gone.into_iter().filter_map(|number| directory.route_of(number)).collect();
     drop(directory);
-    for name in names {
+    for name in routes.iter().filter_map(name_of) {
         shared.counters.disappeared.add();
         note(shared, name, false);
     }
+}
+
+/// The name an entry belongs to, as its record has it, which was verified when it was taken.
+pub(super) fn name_of(route: &Route) -> Option<Name> {
+    let record = Signed::<Record>::decode(route.record_bytes()).ok()?;
+    Some(record.claims().name.clone())
 }
 
 /// Keeps a change until it is written down with the others of its second.

@@ -20,7 +20,7 @@ struct Session {
     /// Where it was before, to notice two devices pulling at one identity.
     before: [u8; 18],
     heard: u32,
-    moved: u32,
+    tugs_since: u32,
     tugs: u8,
     gone: bool,
 }
@@ -76,16 +76,16 @@ impl Sessions {
         let known = session.heard > 0;
         (session.heard, session.gone) = (now, false);
         let heard = if !known {
-            (session.address, session.moved) = (here, now);
+            session.address = here;
             Heard::Back
         } else if session.address == here {
             if was_there { Heard::Again } else { Heard::Back }
         } else {
-            if now.saturating_sub(session.moved) > TUG_WINDOW {
-                session.tugs = 0;
+            if now.saturating_sub(session.tugs_since) > TUG_WINDOW {
+                (session.tugs, session.tugs_since) = (0, now);
             }
             session.tugs = session.tugs.saturating_add(u8::from(session.before == here));
-            (session.before, session.address, session.moved) = (session.address, here, now);
+            (session.before, session.address) = (session.address, here);
             if session.tugs > MAX_TUGS { Heard::Torn } else { Heard::Moved }
         };
         self.online += usize::from(!was_there);

@@ -15,7 +15,7 @@ use super::shared::{Asker, Shared};
 use crate::intents::{Failure, FailureCode, Malformed, OverlayRequest};
 use crate::system;
 
-/// Questions that wait for a worker: at 5 000 a second, less than two seconds' worth. Some 1 KiB each, 8 MiB.
+/// Questions that wait for a worker: at 5 000 a second, less than two seconds' worth. Some 1 KiB each, 8 MiB, and 130 MiB at the very most.
 const MAX_WAITING: usize = 8192;
 
 /// Starts `threads` workers. They end when what they are sent through is dropped.

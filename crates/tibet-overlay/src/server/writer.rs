@@ -160,7 +160,7 @@ impl Writer {
         self.known = self.registry.head()?.map_or(0, |head| head.count);
         let directory = Directory::load(&self.registry)?;
         *self.directory() = directory;
-        self.read_all_presence();
+        self.read_all_presence()?;
         Ok(())
     }
 
@@ -212,9 +212,9 @@ impl Writer {
             Err(_) => return,
         };
         if committed.is_ok() {
-            self.read(done.iter().flat_map(|(names, _)| names));
-            // What others wrote before is not among it.
-            if alone {
+            let read = self.read(done.iter().flat_map(|(names, _)| names));
+            // What others wrote before is not among it; nor is what could not be read.
+            if alone && read.is_ok() {
                 self.known = self.head();
             }
         }
@@ -232,11 +232,13 @@ impl Writer {
         while self.head() > self.known {
             match self.registry.changes_since(self.known) {
                 Ok(changes) => {
-                    self.read(changes.names.iter());
-                    if changes.all_presence {
-                        self.read_all_presence();
-                    } else {
-                        self.read_presence(changes.presence.iter());
+                    let read = self.read(changes.names.iter()).and_then(|()| match changes.all_presence {
+                        true => self.read_all_presence(),
+                        false => self.read_presence(changes.presence.iter()),
+                    });
+                    // What could not be read is read the next time: a revocation must not be missed.
+                    if read.is_err() {
+                        break;
                     }
                     self.known = changes.read_to;
                     if !changes.more {
@@ -256,36 +258,38 @@ impl Writer {
     }
 
     /// What other nodes have noted of all devices.
-    fn read_all_presence(&self) {
+    fn read_all_presence(&self) -> Result<(), StoreError> {
         let mut elsewhere = Vec::new();
-        let read = self.registry.for_each_presence(&mut |number, presence| {
+        self.registry.for_each_presence(&mut |number, presence| {
             if presence.online && presence.node != self.node {
                 elsewhere.push(number);
             }
-        });
-        if read.is_ok() {
-            self.directory().replace_elsewhere(elsewhere);
-        }
+        })?;
+        self.directory().replace_elsewhere(elsewhere);
+        Ok(())
     }
 
     /// What other nodes have noted of devices.
-    fn read_presence<'a>(&self, names: impl Iterator<Item = &'a Name>) {
+    fn read_presence<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Result<(), StoreError> {
         let store = self.registry.store();
         for name in names {
-            let Ok(Some(entry)) = store.entry(name) else { continue };
-            let Ok(presence) = store.presence(entry.id) else { continue };
+            let Some(entry) = store.entry(name)? else { continue };
+            let presence = store.presence(entry.id)?;
             let elsewhere = presence.is_some_and(|seen| seen.online && seen.node != self.node);
             self.directory().set_elsewhere(entry.id, elsewhere);
         }
+        Ok(())
     }
 
-    fn read<'a>(&self, names: impl Iterator<Item = &'a Name>) {
-        let entries: Vec<_> = names
-            .filter_map(|name| Some((name, self.registry.store().entry(name).ok().flatten()?)))
-            .collect();
+    fn read<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Result<(), StoreError> {
+        let mut entries = Vec::new();
+        for name in names {
+            entries.extend(self.registry.store().entry(name)?.map(|entry| (name, entry)));
+        }
         let mut directory = self.directory();
         for (name, entry) in entries {
             directory.insert(entry.id, name, entry.bytes);
         }
+        Ok(())
     }
 }

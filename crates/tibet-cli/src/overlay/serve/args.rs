@@ -31,7 +31,7 @@ pub(in crate::overlay) struct ServeArgs {
     #[arg(long, value_name = "HOST")]
     pub(super) http_host: Vec<String>,
 
-    /// File with the token that lets HTTP change something, at least 16 random bytes as text
+    /// File with the token that lets HTTP change something: 32 characters or more, as openssl rand -hex 32 makes them
     #[arg(long, value_name = "FILE", env = "TIBET_OPERATOR_TOKEN_FILE")]
     pub(super) operator_token: Option<PathBuf>,
 
