@@ -272,7 +272,7 @@ fn a_registry_that_is_damaged_or_none_is_a_matter_of_configuration() {
         "status",
         78,
         &format!(
-            "error: {} is missing, and the registry's log cannot be continued without it; restore it from a backup\n",
+            "error: {} is missing, and the registry's log cannot be continued without it; restore it from a backup, or copy it from the node that made this registry\n",
             text(&key)
         ),
     );
