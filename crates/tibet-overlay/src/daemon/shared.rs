@@ -102,16 +102,15 @@ impl Core {
         self.whereabouts().set(node, local, observed);
     }
 
-    /// Whether datagrams to any node would leave from elsewhere than when this was asked last; `sources` is for it to remember.
-    pub(super) fn has_moved(&self, sources: &mut [Option<SocketAddr>]) -> bool {
+    /// Whether datagrams to any node would leave from elsewhere than when it was last spoken to, and this is news.
+    pub(super) fn has_moved(&self) -> bool {
         let bound = self.remote.socket().address();
         let mut moved = false;
-        for (node, before) in self.remote.client().nodes().iter().zip(sources) {
+        for (index, node) in self.remote.client().nodes().iter().enumerate() {
             // Without any way there now, there is nothing to be done about it yet.
-            let Some(now) = node.session().and_then(|session| source_towards(session.address, bound)) else {
-                continue;
-            };
-            moved |= before.replace(now).is_some_and(|before| before != now);
+            if let Some(now) = node.session().and_then(|session| source_towards(session.address, bound)) {
+                moved |= self.whereabouts().is_news(index, now);
+            }
         }
         moved
     }

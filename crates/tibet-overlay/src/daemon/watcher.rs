@@ -19,7 +19,6 @@ type Reload = oneshot::Sender<Result<(), DeviceError>>;
 pub(super) async fn run(core: Arc<Core>, mut reloads: mpsc::Receiver<Reload>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sources = vec![None; core.links.len()];
     loop {
         let wanted = tokio::select! {
             _ = ticks.tick() => None,
@@ -30,7 +29,7 @@ pub(super) async fn run(core: Arc<Core>, mut reloads: mpsc::Receiver<Reload>) {
             // Whoever asked may have gone.
             let _ = wanted.send(reloaded);
         }
-        if core.has_moved(&mut sources) {
+        if core.has_moved() {
             tracing::info!("the address of this machine has changed");
             core.tell_moved();
         }

@@ -17,6 +17,8 @@ struct Seen {
     local: SocketAddr,
     /// The address they reach the node from.
     observed: SocketAddr,
+    /// The address they would have left from when this was looked at last.
+    source: Option<SocketAddr>,
 }
 
 impl Whereabouts {
@@ -27,8 +29,14 @@ impl Whereabouts {
     /// Notes what is seen on the way to the node with this index.
     pub(super) fn set(&mut self, node: usize, local: SocketAddr, observed: SocketAddr) {
         if let Some(seen) = self.seen.get_mut(node) {
-            *seen = Some(Seen { local, observed });
+            *seen = Some(Seen { local, observed, source: None });
         }
+    }
+
+    /// Whether it is news that datagrams to this node would now leave from `source`, and not from where they left when it was last spoken to.
+    pub(super) fn is_news(&mut self, node: usize, source: SocketAddr) -> bool {
+        let Some(Some(seen)) = self.seen.get_mut(node) else { return false };
+        seen.source.replace(source) != Some(source) && seen.local != source
     }
 
     /// Whether a node sees another address than this machine has.
@@ -86,6 +94,19 @@ mod tests {
         assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40000", "203.0.113.9:40001"]);
         assert!(whereabouts.behind_nat());
         whereabouts.set(9, at("192.168.1.5:7150"), at("203.0.113.9:40000"));
+    }
+
+    #[test]
+    fn a_move_is_news_once_and_also_when_it_came_before_the_first_look() {
+        let mut whereabouts = Whereabouts::new(1);
+        let (here, there, node) = (at("192.168.1.5:7150"), at("192.168.1.77:7150"), at("203.0.113.9:40000"));
+        assert!(!whereabouts.is_news(0, here), "nobody was told anything yet");
+        whereabouts.set(0, here, node);
+        assert!(whereabouts.is_news(0, there) && !whereabouts.is_news(0, there));
+        assert!(!whereabouts.is_news(0, here), "back where the node has it");
+        assert!(whereabouts.is_news(0, there));
+        whereabouts.set(0, there, node);
+        assert!(!whereabouts.is_news(0, there) && whereabouts.is_news(0, here));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Answer, Query, Signed};
+use jis::{Query, Signed};
 
 use super::shared::Asker;
 
@@ -55,10 +55,18 @@ impl Forwards {
         self.waiting.get(id).is_some_and(|forward| forward.to == from)
     }
 
-    /// Takes the question that `answer` answers. One that is no answer to it leaves it waiting (SECURITY R11).
-    pub(super) fn answered(&mut self, id: &[u8; 8], answer: &Signed<Answer>) -> Option<Forward> {
-        let forward = self.waiting.get(id)?;
-        Answer::check(answer, &forward.query).ok()?;
+    /// Whether a question of an asker is on its way already: sent again because its answer is not there yet.
+    pub(super) fn is_on_its_way(&self, asker: &Asker) -> bool {
+        self.waiting.values().any(|forward| forward.asker.request == asker.request)
+    }
+
+    /// The question with this id. It waits on until it is taken: what is no answer to it changes nothing (SECURITY R11).
+    pub(super) fn query(&self, id: &[u8; 8]) -> Option<Signed<Query>> {
+        self.waiting.get(id).map(|forward| forward.query.clone())
+    }
+
+    /// Takes a question that was answered.
+    pub(super) fn take(&mut self, id: &[u8; 8]) -> Option<Forward> {
         self.waiting.remove(id)
     }
 

@@ -146,6 +146,8 @@ impl NodeFrames {
         let shared = &self.shared;
         if !shared.forwards().is_awaited(&id, from) {
             shared.counters.answers_unasked.add();
+        } else if !shared.bad().has_room(from, shared.mono()) {
+            shared.counters.queries_limited.add();
         } else if self.work.try_send(Work::Answer(from, id, answer.to_vec())).is_err() {
             shared.counters.queries_overflow.add();
         }

@@ -15,13 +15,15 @@ use super::forwards::Forward;
 use super::presence;
 use super::shared::{Asker, Shared};
 use crate::intents::{
-    CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PongAnswer, PresenceState,
-    ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
+    CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer,
+    PresenceState, ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
 };
 use crate::system;
 
 /// Bytes of the names on a page: the rest of a datagram is for what is around them (SECURITY R15).
 const PAGE: usize = 960;
+/// Longest ping that is passed on, in bytes: with the longest name, intent and purpose it has 755.
+const MAX_PING: usize = 1000;
 /// No more names than this fit: each takes ten bytes at least.
 const MOST_NAMES: usize = PAGE / 10;
 
@@ -48,6 +50,11 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
             let (claims, inner) = (query.claims(), ping.claims());
             if (&inner.source, &inner.key) != (&claims.source, &claims.key) {
                 let detail = "a ping is signed by whoever asks for it to be passed on";
+                return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+            }
+            // What is kept and sent on is a ping, and no more than one datagram.
+            if PingRequest::read(inner).is_err() || ping.encode().len() > MAX_PING {
+                let detail = "this is no ping, or one that is too long";
                 return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
             }
             pass_on(shared, &name.clone(), &request, asker);
@@ -314,6 +321,9 @@ fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker)
     let Some(route) = route.filter(|route| route.status == IdentityStatus::Active) else {
         return unknown(shared, &asker, name);
     };
+    if shared.forwards().is_on_its_way(&asker) {
+        return;
+    }
     if !shared.asking().take(asker.address, shared.mono()) {
         return busy(shared, &asker);
     }

@@ -48,7 +48,10 @@ fn run(shared: &Arc<Shared>, receiver: &Mutex<Receiver<Work>>) {
 }
 
 fn take_query(shared: &Arc<Shared>, from: SocketAddr, bytes: &[u8]) {
-    let Ok(query) = Signed::<Query>::decode(bytes) else { return shared.counters.malformed.add() };
+    let Ok(query) = Signed::<Query>::decode(bytes) else {
+        shared.bad().take(from, shared.mono());
+        return shared.counters.malformed.add();
+    };
     shared.counters.queries.add();
     let claims = query.claims();
     if claims.responder != shared.public_key {
@@ -121,8 +124,14 @@ fn is_rood(route: &Route) -> bool {
 }
 
 fn take_answer(shared: &Shared, from: SocketAddr, id: [u8; 8], bytes: &[u8]) {
-    let Ok(answer) = Signed::<Answer>::decode(bytes) else { return shared.counters.malformed.add() };
-    let forward = shared.forwards().answered(&id, &answer);
+    let Ok(answer) = Signed::<Answer>::decode(bytes) else {
+        shared.bad().take(from, shared.mono());
+        return shared.counters.malformed.add();
+    };
+    // The signature is checked on a copy: the socket's task wants this lock for every answer.
+    let asked = shared.forwards().query(&id);
+    let answers = asked.is_some_and(|query| Answer::check(&answer, &query).is_ok());
+    let forward = answers.then(|| shared.forwards().take(&id)).flatten();
     let Some(forward) = forward else {
         shared.bad().take(from, shared.mono());
         return shared.counters.answers_unasked.add();
