@@ -22,7 +22,7 @@ pub use verification::{NodePath, Pong, ReachError, Verification};
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jis::{AnswerOutcome, Name, PublicKey, Query, Signed};
 use tibet_ping::{Compact, Cookie, KeepaliveToken};
@@ -72,7 +72,11 @@ pub struct NodeClient {
     address: NodeAddress,
     asker: Asker,
     pins: Arc<NodePins>,
+    /// What questions go by. It changes with every greeting, whoever greeted: what must stay as it is, as with a registration, is to be kept by
+    /// whom it concerns.
     session: Mutex<Option<Session>>,
+    /// How and when the last greeting ended. Held while greeting: whoever wants the same meanwhile waits for its end and has its result.
+    greeting: tokio::sync::Mutex<Option<(Instant, Result<Session, QueryError>)>>,
 }
 
 /// What a node's welcome said.
@@ -91,7 +95,14 @@ impl NodeClient {
     /// The node at `address`, asked over `wire` as `asker`.
     #[must_use]
     pub fn new(wire: Wire, address: NodeAddress, asker: Asker, pins: Arc<NodePins>) -> Self {
-        Self { wire, address, asker, pins, session: Mutex::default() }
+        Self {
+            wire,
+            address,
+            asker,
+            pins,
+            session: Mutex::default(),
+            greeting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The node's address as it was written.
@@ -117,7 +128,25 @@ impl NodeClient {
     /// # Errors
     /// [`QueryError::NoAnswer`], [`QueryError::OtherKey`], [`QueryError::NoAddress`], …
     pub async fn hello(&self) -> Result<Session, QueryError> {
-        *self.held() = None;
+        let wanted_at = Instant::now();
+        let mut last = self.greeting.lock().await;
+        if let Some((ended, result)) = &*last
+            && *ended >= wanted_at
+        {
+            return result.clone();
+        }
+        let before = self.session();
+        let result = self.greet().await;
+        match (&result, before) {
+            (Ok(session), _) => *self.held() = Some(*session),
+            (Err(_), Some(before)) => self.forget(&before),
+            (Err(_), None) => {}
+        }
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+
+    async fn greet(&self) -> Result<Session, QueryError> {
         let asked = self.address.look_up().await?;
         let expected = self.known_key()?;
         let id = random()?;
@@ -128,18 +157,12 @@ impl NodeClient {
         let Some(Reply::Welcome { welcome, key, from }) = replied.map_err(|Full| QueryError::Full)? else {
             let found = *other.lock().unwrap_or_else(PoisonError::into_inner);
             return Err(match (expected, found) {
-                (Some(expected), Some(found)) => QueryError::OtherKey {
-                    node: self.place(),
-                    expected: expected.to_multibase(),
-                    found: found.to_multibase(),
-                },
+                (Some(expected), Some(found)) => self.other_key(expected, found),
                 _ => self.no_answer(),
             });
         };
         let observed = address::canonical(welcome.observed);
-        let session = Session { address: from, key, observed, cookie: welcome.cookie };
-        *self.held() = Some(session);
-        Ok(session)
+        Ok(Session { address: from, key, observed, cookie: welcome.cookie })
     }
 
     /// Asks, and gives the values of the answer.
@@ -147,6 +170,14 @@ impl NodeClient {
     /// # Errors
     /// [`QueryError`]; [`QueryError::Refused`] and [`QueryError::Waiting`] are the node's own signed words.
     pub async fn query(&self, request: &OverlayRequest) -> Result<Vec<Vec<u8>>, QueryError> {
+        self.query_with_session(request).await.map(|(values, _)| values)
+    }
+
+    /// The same, with the session in which it was answered.
+    async fn query_with_session(
+        &self,
+        request: &OverlayRequest,
+    ) -> Result<(Vec<Vec<u8>>, Session), QueryError> {
         for _ in 0..=STALE_COOKIES {
             let session = self.current().await?;
             let id = random()?;
@@ -154,13 +185,13 @@ impl NodeClient {
             let datagram = Compact::Query(&query.encode()).write();
             let wanted = Wanted::Answer(query);
             match self.ask(id, &session, wanted, &datagram).await? {
-                Reply::Stale => *self.held() = None,
+                Reply::Stale => self.forget(&session),
                 Reply::Answer(answer) => {
-                    self.note_key(session.key)?;
+                    self.note_key(&session)?;
                     let claims = answer.claims();
                     let failure = || Failure::read(&claims.values);
                     return match claims.outcome {
-                        AnswerOutcome::Yes => Ok(claims.values.clone()),
+                        AnswerOutcome::Yes => Ok((claims.values.clone(), session)),
                         AnswerOutcome::No => {
                             Err(QueryError::Refused { node: self.place(), failure: failure() })
                         }
@@ -186,7 +217,7 @@ impl NodeClient {
             let lookup = Compact::Lookup { id, cookie: session.cookie, events_from, name: name.as_str() };
             let wanted = Wanted::Found(name.clone());
             match self.ask(id, &session, wanted, &lookup.write()).await? {
-                Reply::Stale => *self.held() = None,
+                Reply::Stale => self.forget(&session),
                 Reply::Found(found) => return Ok(*found),
                 _ => break,
             }
@@ -194,14 +225,13 @@ impl NodeClient {
         Err(self.no_answer())
     }
 
-    /// Shows the node that we are still there, once. Whether it said that it knows, within 2 s.
+    /// Shows the node that we are still there, once, at the address where it gave the token. Whether it said that it knows, within 2 s.
     ///
     /// # Errors
-    /// [`QueryError::Full`], [`QueryError::NoAnswer`] before any welcome.
-    pub async fn keepalive(&self, token: KeepaliveToken) -> Result<bool, QueryError> {
-        let Some(session) = self.session() else { return Err(self.no_answer()) };
+    /// [`QueryError::Full`].
+    pub async fn keepalive(&self, at: SocketAddr, token: KeepaliveToken) -> Result<bool, QueryError> {
         let datagram = Compact::Keepalive(token).write();
-        let asked = [session.address];
+        let asked = [at];
         let replied = self.wire.exchange(Named::Token(token), &asked, Wanted::Alive, &datagram, &ALIVE_WAIT);
         Ok(replied.await.map_err(|Full| QueryError::Full)?.is_some())
     }
@@ -221,7 +251,7 @@ impl NodeClient {
         let replied = self.wire.exchange(Named::Id(id), &[session.address], wanted, datagram, &WAITS).await;
         replied.map_err(|Full| QueryError::Full)?.ok_or_else(|| {
             // The node may have come back elsewhere, or with another key.
-            *self.held() = None;
+            self.forget(session);
             self.no_answer()
         })
     }
@@ -261,12 +291,30 @@ impl NodeClient {
         }
     }
 
-    fn note_key(&self, key: PublicKey) -> Result<(), QueryError> {
-        let place = self.place();
+    /// Notes the key of a node that has signed with it. Only the operator's word replaces one that was noted before, even one that somebody else has noted
+    /// since we greeted.
+    fn note_key(&self, session: &Session) -> Result<(), QueryError> {
+        let (place, key) = (self.place(), session.key);
         let known = self.pins.get(&place).map_err(|error| self.unkept(&error))?;
-        match known {
-            Some(known) if known == key => Ok(()),
-            _ => self.pins.set(&place, key).map_err(|error| self.unkept(&error)),
+        if known == Some(key) {
+            return Ok(());
+        }
+        if self.address.key() == Some(key) {
+            return self.pins.set(&place, key).map_err(|error| self.unkept(&error));
+        }
+        let known = self.pins.note(&place, key).map_err(|error| self.unkept(&error))?;
+        if known == key {
+            return Ok(());
+        }
+        self.forget(session);
+        Err(self.other_key(known, key))
+    }
+
+    /// Questions no longer go by this session. One that has taken its place stays.
+    fn forget(&self, session: &Session) {
+        let mut held = self.held();
+        if *held == Some(*session) {
+            *held = None;
         }
     }
 
@@ -276,6 +324,11 @@ impl NodeClient {
 
     fn place(&self) -> String {
         self.address.place()
+    }
+
+    fn other_key(&self, expected: PublicKey, found: PublicKey) -> QueryError {
+        let (expected, found) = (expected.to_multibase(), found.to_multibase());
+        QueryError::OtherKey { node: self.place(), expected, found }
     }
 
     fn no_answer(&self) -> QueryError {

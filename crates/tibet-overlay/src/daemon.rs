@@ -125,14 +125,14 @@ impl Daemon {
         }
         let identity = device.node_identity()?;
         let asker = Asker::new(device.node_identity()?);
-        let resolver = state.resolver()?;
+        let memory = state.name_memory()?;
         let socket = Socket::open(identity, make_node(state, &device, &config)).await?;
         let pins = Arc::new(state.node_pins());
         let node = |address: &NodeAddress| {
             NodeClient::new(socket.wire().clone(), address.clone(), asker.clone(), Arc::clone(&pins))
         };
         let nodes = config.nodes.iter().map(|address| Arc::new(node(address))).collect();
-        let remote = RemoteOverlay::new(OverlayClient::new(nodes, resolver), socket.clone());
+        let remote = RemoteOverlay::new(OverlayClient::new(nodes, memory), socket.clone());
         let core = Arc::new(Core::new(config, HeldDevice::new(device), remote, asker));
         let (stop, stopping) = watch::channel(false);
         let (reload, reloads) = tokio::sync::mpsc::channel(1);

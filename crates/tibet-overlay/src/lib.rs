@@ -7,10 +7,10 @@
 //! |---|---|
 //! | use it | [`IdentityOverlay`], [`DeviceOptions`] |
 //! | hold a device's keys | [`LocalDevice`], [`DeviceFiles`] |
-//! | find devices with a cache that cannot be rolled back | [`OverlayResolver`] |
+//! | find devices through nodes, and remember them | [`OverlayClient`], [`NameMemory`] |
 //! | keep it on disk | [`StateDir`], [`secret_file`] |
 //! | put the registry on the network | [`server`], [`http`] |
-//! | ask such nodes | [`OverlayClient`] |
+//! | ask one such node | [`NodeClient`] |
 //! | keep a device registered with them | [`daemon`] |
 //!
 //! This crate is the shell round the pure crates below: it reads the clock, draws randomness, touches files and moves datagrams.
@@ -30,6 +30,8 @@ pub use client::{
 };
 mod device;
 pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};
+mod name_memory;
+pub use name_memory::{KnownName, LearnError, MAX_REMEMBERED, NameMemory};
 mod overlay;
 pub use overlay::{
     AuditFormat, DeviceOptions, ExportError, IdentityOverlay, IdentityProof, NodeSummary, OptionsError,
@@ -40,7 +42,5 @@ pub use remote::{
     Attempt, FindReport, FoundDevice, PingReport, RemoteError, RemoteErrorKind, RemoteOverlay, ResolveReport,
     VerifyReport,
 };
-mod resolver;
-pub use resolver::{KnownName, LearnError, MAX_REMEMBERED, OverlayResolver, ResolvedRoute, RouteSource};
 mod state_dir;
 pub use state_dir::{NoStoreLocation, OpenError, StateDir, StoreLocation};

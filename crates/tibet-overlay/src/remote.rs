@@ -8,7 +8,8 @@ pub use reports::{Attempt, FindReport, FoundDevice, PingReport, ResolveReport, V
 
 use std::sync::Arc;
 
-use jis::{Capability, Name};
+use jis::{Capability, Identity, Name};
+use tibet_ping::Binding;
 use tokio::task::JoinSet;
 
 use crate::client::{OverlayClient, ReachError, ResolveError, Socket};
@@ -71,7 +72,15 @@ impl RemoteOverlay {
     /// [`RemoteError`].
     pub async fn verify(&self, name: &Name) -> Result<VerifyReport, RemoteError> {
         match self.client.verify(name).await {
-            Ok(verification) => Ok(VerifyReport::new(&verification)),
+            Ok(verification) => {
+                let mut report = VerifyReport::new(&verification);
+                if verification.verified
+                    && let Err(error) = self.learn_key(name).await
+                {
+                    (report.verified, report.reason) = (false, Some(error.to_string()));
+                }
+                Ok(report)
+            }
             Err(ReachError::Resolve(
                 error @ (ResolveError::Unknown { .. } | ResolveError::Revoked { .. }),
             )) => Ok(VerifyReport::unknown(name, &error)),
@@ -103,6 +112,32 @@ impl RemoteOverlay {
         let total = names.len();
         let capability = capability.to_string();
         Ok(FindReport { capability, node, total, devices: devices.into_iter().flatten().collect() })
+    }
+
+    /// Has the socket's node know a name by the key that its key events lead to. A key by which it knows the name already, from a first contact or
+    /// from the operator, gives way only to one that the events lead to from there: otherwise they are those of another identity, and no
+    /// node's word makes it this one (SECURITY R5, R39, R42).
+    ///
+    /// # Errors
+    /// [`RemoteErrorKind::OtherKey`]; then nothing was learnt.
+    async fn learn_key(&self, name: &Name) -> Result<(), RemoteError> {
+        let known = self.client.known(name).map_err(ResolveError::from)?;
+        let Some(known) = known else { return Ok(()) };
+        let key = known.identity.key;
+        let learnt = self.socket.with(move |node| {
+            let bound = node.key_of(&known.identity.name);
+            let other = bound.filter(|bound| !known.has_had(bound));
+            if other.is_none() {
+                let Identity { name, key, generation, .. } = known.identity;
+                // A book that is full, and a key from the operator, leave everything as it was.
+                let _ = node.learn_key(Binding { name, key, generation });
+            }
+            other
+        });
+        match learnt.await.flatten() {
+            None => Ok(()),
+            Some(bound) => Err(RemoteError::other_key(name, &bound, &key)),
+        }
     }
 
     async fn described(&self, name: &Name) -> Option<ResolveAnswer> {

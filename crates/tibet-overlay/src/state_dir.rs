@@ -10,7 +10,7 @@
 //! STATE-DIR/nodes/home.hub/log.pub the public part, z6Mk…, for whoever verifies them
 //! STATE-DIR/client.pem             the key that questions to overlay nodes are signed with where no device asks
 //! STATE-DIR/overlay-nodes          the keys that overlay nodes are known by, see NodePins
-//! STATE-DIR/resolver.db            what was seen of names, so that nothing older is believed, see OverlayResolver
+//! STATE-DIR/resolver.db            what was seen of names, so that nothing older is believed, see NameMemory
 //! ```
 
 mod serving;
@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::client::NodePins;
 use crate::device::{DeviceError, DeviceFiles};
-use crate::resolver::OverlayResolver;
+use crate::name_memory::NameMemory;
 use crate::secret_file;
 use crate::system::random;
 
@@ -158,14 +158,14 @@ impl StateDir {
         NodePins::in_file(self.root.join("overlay-nodes"))
     }
 
-    /// A resolver that remembers here.
+    /// What was seen of names from here.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn resolver(&self) -> Result<OverlayResolver, OpenError> {
+    pub fn name_memory(&self) -> Result<NameMemory, OpenError> {
         let path = self.root.join("resolver.db");
         secret_file::create_directory(&self.root).map_err(DeviceError::from)?;
-        OverlayResolver::open(&path).map_err(|source| OpenError::Store { path, source })
+        NameMemory::open(&path).map_err(|source| OpenError::Store { path, source })
     }
 
     /// The names of the identities kept here, sorted.

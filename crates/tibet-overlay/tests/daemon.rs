@@ -3,10 +3,11 @@
 mod net;
 
 use jis::{RecordStatus, Signed};
+use net::hostile::{Hostile, registering};
 use net::{Home, Node, client, name, nobody, until};
 use tibet_iot::{StartError, StateError};
 use tibet_overlay::daemon::{Control, ControlServer, DaemonError, DaemonStatus, LinkState, control_socket};
-use tibet_overlay::{OverlayResolver, system};
+use tibet_overlay::{NameMemory, QueryError, system};
 
 fn registered(status: &DaemonStatus) -> bool {
     !status.nodes.is_empty() && status.nodes.iter().all(|node| node.state == LinkState::Registered)
@@ -22,7 +23,7 @@ async fn a_device_registers_and_is_verified_resolved_found_and_pinged_from_elsew
     assert_eq!(status.nodes[0].key, Some(node.key.to_multibase()));
     assert_eq!(status.nodes[0].observed.as_deref(), Some(status.address.as_str()), "no NAT on loopback");
 
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     let verified = asker.verify(&sensor.name).await.expect("asked");
     assert!(verified.verified && verified.asked, "{verified:?}");
     assert_eq!(verified.path, format!("via node {}", node.at));
@@ -92,7 +93,7 @@ async fn a_node_that_was_away_gets_the_device_back_and_what_was_known_serves_mea
     let up = sensor.up(&[node.address()], &[]).await;
     until(&up, |status| status.nodes[0].keepalives > 0).await;
     let file = sensor.directory.path().join("other.db");
-    let asker = client(nobody(), &[node.address()], OverlayResolver::open(&file).expect("opened")).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::open(&file).expect("opened")).await;
     assert!(asker.verify(&sensor.name).await.expect("asked").verified);
 
     node.stop().await;
@@ -100,7 +101,7 @@ async fn a_node_that_was_away_gets_the_device_back_and_what_was_known_serves_mea
     let route = asker.resolve(&sensor.name).await.expect("known");
     assert_eq!(route.source, "cache", "{route:?}");
     // Another program of the same user knows it too.
-    let later = client(nobody(), &[node.address()], OverlayResolver::open(&file).expect("opened")).await;
+    let later = client(nobody(), &[node.address()], NameMemory::open(&file).expect("opened")).await;
     assert!(later.resolve(&sensor.name).await.expect("known").resolved);
     assert!(asker.verify(&sensor.name).await.is_err(), "nobody can ask it now");
 
@@ -119,7 +120,7 @@ async fn with_two_nodes_one_is_enough() {
     let up = sensor.up(&nodes, &[]).await;
     let status = until(&up, registered).await;
     assert_eq!(status.nodes.len(), 2);
-    let asker = client(nobody(), &nodes, OverlayResolver::new()).await;
+    let asker = client(nobody(), &nodes, NameMemory::new()).await;
     let verified = asker.verify(&sensor.name).await.expect("asked");
     assert_eq!((verified.verified, verified.node), (true, Some(first.at.to_string())));
     first.stop().await;
@@ -134,7 +135,7 @@ async fn a_key_that_is_rotated_while_it_is_up_is_the_key_from_then_on() {
     let sensor = Home::of("jis:home:sensor");
     let up = sensor.up(&[node.address()], &[]).await;
     let before = until(&up, registered).await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     assert_eq!(asker.verify(&sensor.name).await.expect("asked").generation, Some(0));
 
     // As `id rotate` does, in another program.
@@ -158,7 +159,7 @@ async fn a_device_that_stops_says_goodbye_and_comes_back() {
     let up = sensor.up(&[node.address()], &[]).await;
     until(&up, registered).await;
     up.stop().await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     let route = asker.client().resolve(&sensor.name, || None).await.expect("known");
     let record = route.record.as_ref().map(Signed::claims).expect("a record");
     assert_eq!(record.status, RecordStatus::Away);
@@ -201,5 +202,41 @@ async fn commands_talk_to_it_through_its_socket_and_a_second_one_does_not_start(
     assert!(matches!(&refused, DaemonError::Start(StartError::State(StateError::InUse { .. }))), "{refused}");
     drop(server);
     assert!(matches!(control.status().await, Err(tibet_overlay::daemon::ControlError::NotRunning(_))));
+    up.stop().await;
+}
+
+/// A question that leads to nothing makes whoever asked it greet the node anew. The registration is not a question's: it stays where it was.
+#[tokio::test]
+async fn a_question_without_an_answer_does_not_disturb_the_registration() {
+    let node = Hostile::run(net::key(), net::LOOPBACK, registering()).await;
+    let sensor = Home::of("jis:home:sensor");
+    let up = sensor.up(&[node.address()], &[]).await;
+    until(&up, registered).await;
+    let asked = up.remote().client().nodes()[0].find(&"mqtt".parse().expect("word"), 1).await;
+    assert!(matches!(asked, Err(QueryError::NoAnswer { .. })), "{asked:?}");
+    let before = up.status().await.nodes[0].keepalives;
+    let status = until(&up, |status| status.nodes[0].keepalives > before).await;
+    assert_eq!((status.nodes[0].state, status.nodes[0].registrations), (LinkState::Registered, 1));
+    up.stop().await;
+}
+
+/// Rules R5 and R39: the device knows the hub by its key. That a node has somebody else registered under the hub's name gives that one nothing of
+/// the hub's trust.
+#[tokio::test]
+async fn whoever_registers_under_the_name_of_a_known_device_is_not_taken_for_it() {
+    let node = Node::start().await;
+    let (sensor, hub, impostor) =
+        (Home::of("jis:home:sensor"), Home::of("jis:home:hub"), Home::of("jis:home:hub"));
+    let up = sensor.up(&[node.address()], &[("jis:home:hub", 0.95)]).await;
+    let known = hub.device().identity().key;
+    let binding = move || tibet_ping::Binding { name: name("jis:home:hub"), key: known, generation: 0 };
+    up.remote().socket().with(move |node| node.learn_key(binding())).await.expect("up").expect("room");
+    let other = impostor.up(&[node.address()], &[]).await;
+    until(&up, registered).await;
+    until(&other, registered).await;
+    let ping = "ping".parse().expect("word");
+    let through = other.remote().client().ping(&sensor.name, &ping, "a test").await;
+    assert!(matches!(&through, Err(tibet_overlay::ReachError::Nodes(_))), "{through:?}");
+    other.stop().await;
     up.stop().await;
 }

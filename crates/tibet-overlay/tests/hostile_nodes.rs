@@ -9,15 +9,28 @@ use net::hostile::{Hostile, Script, Shown, found, read};
 use net::{LOOPBACK, client, client_with, key, name, nobody};
 use tibet_overlay::intents::{OverlayRequest, ProofAnswer};
 use tibet_overlay::{
-    LearnError, LocalDevice, NodePins, OverlayResolver, Presence, QueryError, RemoteErrorKind, ResolveError,
-    RouteNote, RouteOrigin, system,
+    DeviceFiles, LearnError, LocalDevice, NameMemory, NodePins, Presence, QueryError, RemoteErrorKind,
+    RemoteOverlay, ResolveError, RouteNote, RouteOrigin, system,
 };
-use tibet_ping::{Compact, FoundStatus};
+use tibet_ping::{Binding, Compact, FoundStatus};
 
 fn device(text: &str) -> LocalDevice {
     let mut device = LocalDevice::create(name(text), system::now()).expect("keys");
     device.publish(Presence::default(), system::now()).expect("signed");
     device
+}
+
+/// A device with files in the directory, and a record.
+fn in_files(text: &str) -> (tempfile::TempDir, LocalDevice) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = DeviceFiles::new(directory.path().join("device"), None);
+    let mut device = files.create(name(text), system::now()).expect("keys");
+    device.publish(Presence::default(), system::now()).expect("signed");
+    (directory, device)
+}
+
+fn reopened(directory: &tempfile::TempDir) -> LocalDevice {
+    DeviceFiles::new(directory.path().join("device"), None).open().expect("opened")
 }
 
 /// Answers look-ups with what is shown, and hellos as it should.
@@ -38,6 +51,19 @@ fn shown(device: LocalDevice) -> Shown {
     Arc::new(Mutex::new((device, record)))
 }
 
+/// Answers look-ups with what is shown, and challenges with a proof of `prover`. To every other question it says yes, which makes no sense.
+fn proving(shown: &Shown, prover: &Arc<Mutex<LocalDevice>>) -> Script {
+    let (mut showing, prover) = (showing(shown), Arc::clone(prover));
+    Box::new(move |node, frame, from| {
+        let Compact::Query(query) = frame else { return showing(node, frame, from) };
+        let (query, request) = read(query);
+        let OverlayRequest::Challenge(challenge) = request else { return vec![node.yes(&query, Vec::new())] };
+        let proof = prover.lock().expect("not poisoned").answer(&challenge, system::now()).expect("answered");
+        let answer = ProofAnswer { proof, asked: None, elapsed: std::time::Duration::ZERO };
+        vec![node.yes(&query, answer.values())]
+    })
+}
+
 fn disbelieved(error: &ResolveError) -> &LearnError {
     match error {
         ResolveError::Failed { notes, .. } => match &notes[..] {
@@ -54,7 +80,7 @@ async fn row_82_a_record_that_the_bound_key_did_not_sign_is_dropped_and_told() {
     let forged = impostor.record().expect("published").clone();
     let shown: Shown = Arc::new(Mutex::new((honest, forged)));
     let node = Hostile::run(key(), LOOPBACK, showing(&shown)).await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     let error = asker.client().resolve(&name("jis:sensor"), || None).await.expect_err("forged");
     assert!(matches!(disbelieved(&error), LearnError::Record(_)), "{error}");
     let told = asker.resolve(&name("jis:sensor")).await.expect_err("forged");
@@ -74,7 +100,7 @@ async fn rollback_another_identity_and_two_records_of_one_version_are_dropped() 
     let (events, fingerprint) = (sensor.events().to_vec(), sensor.identity().fingerprint);
     let shown = shown(sensor);
     let node = Hostile::run(key(), LOOPBACK, showing(&shown)).await;
-    let open = || OverlayResolver::open(&file).expect("opened");
+    let open = || NameMemory::open(&file).expect("opened");
     let asker = client(nobody(), &[node.address()], open()).await;
     let route = asker.client().resolve(&name("jis:sensor"), || None).await.expect("true so far");
     assert_eq!(route.record.expect("a record").message(), new.message());
@@ -120,34 +146,34 @@ async fn two_records_of_one_version_are_kept_as_evidence() {
     };
     let (device, first) = published(&here, false);
     let (_, second) = published(&copy, true);
-    let memory = directory.path().join("resolver.db");
-    let mut resolver = OverlayResolver::open(&memory).expect("opened");
-    assert_eq!(resolver.learn(device.events(), first, system::now()), Ok(true));
+    let file = directory.path().join("resolver.db");
+    let mut memory = NameMemory::open(&file).expect("opened");
+    assert_eq!(memory.learn(device.events(), first, system::now()), Ok(true));
     for _ in 0..3 {
-        let told = resolver.learn(device.events(), second.clone(), system::now());
+        let told = memory.learn(device.events(), second.clone(), system::now());
         assert_eq!(told, Err(LearnError::Equivocation));
     }
-    drop(resolver);
-    assert_eq!(OverlayResolver::open(&memory).expect("opened").evidence(), Ok(1), "one pair, once");
+    drop(memory);
+    assert_eq!(NameMemory::open(&file).expect("opened").evidence(), Ok(1), "one pair, once");
 }
 
 /// Row 52: a revocation is remembered, and what the key signed before is not believed again.
 #[test]
 fn row_52_what_was_seen_revoked_stays_revoked_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let memory = directory.path().join("resolver.db");
+    let file = directory.path().join("resolver.db");
     let mut sensor = device("jis:sensor");
     let (before, record) = (sensor.events().to_vec(), sensor.record().expect("published").clone());
     let reason = jis::Remark::default();
     sensor.revoke(jis::RevocationScope::Key, None, reason, system::now()).expect("revoked");
-    let mut resolver = OverlayResolver::open(&memory).expect("opened");
-    assert_eq!(resolver.learn(&before, record.clone(), system::now()), Ok(true));
-    assert_eq!(resolver.learn(sensor.events(), record.clone(), system::now()), Err(LearnError::Revoked));
-    let mut resolver = OverlayResolver::open(&memory).expect("opened");
-    assert_eq!(resolver.learn(&before, record, system::now()), Err(LearnError::Revoked));
+    let mut memory = NameMemory::open(&file).expect("opened");
+    assert_eq!(memory.learn(&before, record.clone(), system::now()), Ok(true));
+    assert_eq!(memory.learn(sensor.events(), record.clone(), system::now()), Err(LearnError::Revoked));
+    let mut memory = NameMemory::open(&file).expect("opened");
+    assert_eq!(memory.learn(&before, record, system::now()), Err(LearnError::Revoked));
     let (_, rotated) = sensor.rotate(None, system::now()).expect("rotated");
     assert_eq!(
-        resolver.learn(sensor.events(), rotated, system::now()),
+        memory.learn(sensor.events(), rotated, system::now()),
         Ok(true),
         "the next key brings it back"
     );
@@ -170,7 +196,7 @@ async fn a_node_with_another_key_than_it_is_known_by_is_refused() {
     let (first_public, second_public) = (first_key.public_key(), second_key.public_key());
     let first = Hostile::run(first_key, LOOPBACK, answering()).await;
     let address = first.address();
-    let asker = client_with(nobody(), std::slice::from_ref(&address), OverlayResolver::new(), pins()).await;
+    let asker = client_with(nobody(), std::slice::from_ref(&address), NameMemory::new(), pins()).await;
     // A welcome alone is not enough to be known by.
     asker.client().nodes()[0].hello().await.expect("greeted");
     assert_eq!(pins().get(&address.place()).expect("read"), None);
@@ -189,7 +215,7 @@ async fn a_node_with_another_key_than_it_is_known_by_is_refused() {
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let asker = client_with(nobody(), std::slice::from_ref(&address), OverlayResolver::new(), pins()).await;
+    let asker = client_with(nobody(), std::slice::from_ref(&address), NameMemory::new(), pins()).await;
     let refused = asker.client().nodes()[0].find(&mqtt, 10).await.expect_err("another key");
     assert!(
         matches!(&refused, QueryError::OtherKey { found, .. } if *found == second_public.to_multibase()),
@@ -197,7 +223,7 @@ async fn a_node_with_another_key_than_it_is_known_by_is_refused() {
     );
     // The operator's word.
     let told = [second.address().with_key(second_public)];
-    let asker = client_with(nobody(), &told, OverlayResolver::new(), pins()).await;
+    let asker = client_with(nobody(), &told, NameMemory::new(), pins()).await;
     assert_eq!(asker.client().nodes()[0].find(&mqtt, 10).await.expect("answered"), []);
     assert_eq!(pins().get(&address.place()).expect("read"), Some(second_public));
 }
@@ -230,7 +256,7 @@ async fn wrong_answers_change_nothing() {
         _ => Vec::new(),
     });
     let node = Hostile::run(key(), LOOPBACK, script).await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     for _ in 0..20 {
         let found = asker.client().nodes()[0].find(&"mqtt".parse().expect("word"), 10).await;
         assert_eq!(found.expect("answered"), [name("jis:truth")]);
@@ -248,7 +274,7 @@ async fn a_list_that_goes_round_ends() {
         _ => Vec::new(),
     });
     let node = Hostile::run(key(), LOOPBACK, script).await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     let found = asker.client().nodes()[0].find(&"mqtt".parse().expect("word"), 10).await;
     assert!(matches!(found, Err(QueryError::Malformed { .. })), "{found:?}");
 }
@@ -266,10 +292,10 @@ async fn unknown_is_said_only_where_it_was_said() {
     });
     let node = Hostile::run(key(), LOOPBACK, script).await;
     let silent = Hostile::run(key(), LOOPBACK, Box::new(|_, _, _| Vec::new())).await;
-    let alone = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let alone = client(nobody(), &[node.address()], NameMemory::new()).await;
     let error = alone.client().resolve(&name("jis:x"), || None).await.expect_err("unknown");
     assert!(matches!(error, ResolveError::Unknown { .. }), "{error}");
-    let both = client(nobody(), &[silent.address(), node.address()], OverlayResolver::new()).await;
+    let both = client(nobody(), &[silent.address(), node.address()], NameMemory::new()).await;
     let error = both.client().resolve(&name("jis:x"), || None).await.expect_err("not known");
     assert!(matches!(error, ResolveError::Failed { .. }), "the other node may know it: {error}");
 }
@@ -349,7 +375,7 @@ async fn proofs_that_a_node_has_kept_forged_or_relayed_do_not_convince() {
         _ => Vec::new(),
     });
     let node = Hostile::run(key(), LOOPBACK, script).await;
-    let asker = client(nobody(), &[node.address()], OverlayResolver::new()).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     for (play, reason) in
         [(0, None), (1, Some("another challenge")), (2, Some("another challenge")), (3, Some("not bound"))]
     {
@@ -364,4 +390,116 @@ async fn proofs_that_a_node_has_kept_forged_or_relayed_do_not_convince() {
             }
         }
     }
+}
+
+/// Row 82 for proofs: a node that hands on a forged one is named, and the next one is asked.
+#[tokio::test]
+async fn a_bad_proof_through_one_node_does_not_keep_the_next_from_bringing_the_true_one() {
+    let (directory, sensor) = in_files("jis:sensor");
+    let shown = shown(sensor);
+    let honest = Arc::new(Mutex::new(reopened(&directory)));
+    let forger = Arc::new(Mutex::new(device("jis:sensor")));
+    let bad = Hostile::run(key(), LOOPBACK, proving(&shown, &forger)).await;
+    let good = Hostile::run(key(), LOOPBACK, proving(&shown, &honest)).await;
+    let asker = client(nobody(), &[bad.address(), good.address()], NameMemory::new()).await;
+    let report = asker.verify(&name("jis:sensor")).await.expect("asked");
+    assert_eq!((report.verified, report.node), (true, Some(good.at.to_string())), "{:?}", report.reason);
+    assert!(report.notes.len() == 1 && report.notes[0].contains(&bad.at.to_string()), "{:?}", report.notes);
+
+    let asker = client(nobody(), &[bad.address()], NameMemory::new()).await;
+    let report = asker.verify(&name("jis:sensor")).await.expect("asked");
+    assert!(!report.verified && report.asked && report.proof.is_some(), "{report:?}");
+    assert!(report.reason.is_some_and(|reason| reason.contains(&bad.at.to_string())));
+}
+
+/// The first node has not heard of a rotation: the second one, through which the proof comes, is asked for the key events too.
+#[tokio::test]
+async fn a_node_that_knows_an_old_key_does_not_keep_the_next_from_showing_the_new_one() {
+    let (directory, before) = in_files("jis:sensor");
+    let mut after = reopened(&directory);
+    after.rotate(None, system::now()).expect("rotated");
+    let prover = Arc::new(Mutex::new(reopened(&directory)));
+    let behind = Hostile::run(key(), LOOPBACK, proving(&shown(before), &prover)).await;
+    let current = Hostile::run(key(), LOOPBACK, proving(&shown(after), &prover)).await;
+    let asker = client(nobody(), &[behind.address(), current.address()], NameMemory::new()).await;
+    let report = asker.verify(&name("jis:sensor")).await.expect("asked");
+    assert_eq!((report.verified, report.generation), (true, Some(1)), "{:?}", report.reason);
+}
+
+fn key_by_which_it_knows(asker: &RemoteOverlay) -> impl Future<Output = Option<jis::PublicKey>> {
+    let socket = asker.socket().clone();
+    async move { socket.with(|node| node.key_of(&name("jis:sensor"))).await.flatten() }
+}
+
+/// Rules R5, R39 and R42: a key that a name is known by gives way to its own next key, and to no other that a node shows.
+#[tokio::test]
+async fn a_nodes_word_does_not_replace_the_key_that_a_name_is_known_by() {
+    let (directory, sensor) = in_files("jis:sensor");
+    let first = sensor.identity().key;
+    let impostor = device("jis:sensor");
+    let shown = shown(impostor);
+    let nobodys = Arc::new(Mutex::new(device("jis:sensor")));
+    let node = Hostile::run(key(), LOOPBACK, proving(&shown, &nobodys)).await;
+    let known = move || Binding { name: name("jis:sensor"), key: first, generation: 0 };
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
+    asker.socket().with(move |node| node.learn_key(known())).await.expect("running").expect("room");
+    let ping = "ping".parse().expect("word");
+    let error = asker.ping(&name("jis:sensor"), &ping, "a test").await.expect_err("another identity");
+    assert_eq!(error.kind, RemoteErrorKind::OtherKey, "{error}");
+    assert_eq!(key_by_which_it_knows(&asker).await, Some(first));
+
+    // Its own next key, by its key events.
+    let mut sensor = reopened(&directory);
+    sensor.rotate(None, system::now()).expect("rotated");
+    let next = sensor.identity().key;
+    let record = sensor.record().expect("published").clone();
+    *shown.lock().expect("not poisoned") = (sensor, record);
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
+    asker.socket().with(move |node| node.learn_key(known())).await.expect("running").expect("room");
+    let report = asker.ping(&name("jis:sensor"), &ping, "a test").await.expect("asked");
+    assert!(!report.answered, "{report:?}");
+    assert_eq!(key_by_which_it_knows(&asker).await, Some(next));
+}
+
+/// Somebody else has noted another key for the node since it was greeted.
+#[tokio::test]
+async fn the_pin_of_a_node_is_replaced_by_the_operator_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pins = || NodePins::in_file(directory.path().join("overlay-nodes"));
+    let script: Script = Box::new(|node, frame, from| match frame {
+        Compact::Hello(id) => vec![node.welcome(id, from)],
+        Compact::Query(query) => vec![node.yes(&read(query).0, vec![Vec::new()])],
+        _ => Vec::new(),
+    });
+    let node = Hostile::run(key(), LOOPBACK, script).await;
+    let (address, other) = (node.address(), key().public_key());
+    let asker = client_with(nobody(), std::slice::from_ref(&address), NameMemory::new(), pins()).await;
+    asker.client().nodes()[0].hello().await.expect("greeted");
+    pins().set(&address.place(), other).expect("noted");
+    let refused = asker.client().nodes()[0].find(&"mqtt".parse().expect("word"), 10).await;
+    assert!(matches!(refused, Err(QueryError::OtherKey { .. })), "{refused:?}");
+    assert_eq!(pins().get(&address.place()).expect("read"), Some(other));
+}
+
+#[tokio::test]
+async fn questions_that_begin_together_greet_a_node_once() {
+    let hellos = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&hellos);
+    let script: Script = Box::new(move |node, frame, from| match frame {
+        Compact::Hello(id) => {
+            *counted.lock().expect("not poisoned") += 1;
+            vec![node.welcome(id, from)]
+        }
+        Compact::Query(query) => vec![node.yes(&read(query).0, vec![Vec::new()])],
+        _ => Vec::new(),
+    });
+    let node = Hostile::run(key(), LOOPBACK, script).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
+    let mqtt = "mqtt".parse().expect("word");
+    let ask = || asker.client().nodes()[0].find(&mqtt, 10);
+    let (one, two, three, four) = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in [one, two, three, four] {
+        assert_eq!(answer, Ok(Vec::new()));
+    }
+    assert_eq!(*hellos.lock().expect("not poisoned"), 1);
 }

@@ -90,7 +90,7 @@ impl Context {
 
     /// The nodes of `--node`, asked as `identity` over a socket of our own.
     pub(super) async fn nodes_as(&self, identity: NodeIdentity) -> Result<RemoteOverlay, CliError> {
-        let resolver = self.settings.state.resolver()?;
+        let memory = self.settings.state.name_memory()?;
         let pins = Arc::new(self.settings.state.node_pins());
         let asker = Asker::new(copy(&identity)?);
         let make: MakeNode = Box::new(|identity, again| {
@@ -109,7 +109,7 @@ impl Context {
             Arc::new(NodeClient::new(wire, address.clone(), asker.clone(), pins))
         };
         let nodes = self.settings.nodes.iter().map(node).collect();
-        Ok(RemoteOverlay::new(OverlayClient::new(nodes, resolver), socket))
+        Ok(RemoteOverlay::new(OverlayClient::new(nodes, memory), socket))
     }
 
     /// The daemon that runs here as the identity that was chosen, or the only one that runs.

@@ -3,12 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use jis::{
-    Capability, Challenge, ChallengePurpose, Name, PublicKey, Query, Record, Revocation, Signed,
-    SignedRotation,
-};
+use jis::{Capability, Challenge, ChallengePurpose, Name, PublicKey, Query, Revocation, Signed};
 
-use super::{NodeClient, QueryError};
+use super::{NodeClient, QueryError, Session};
 use crate::intents::{
     FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone, ProofAnswer, RegisterAnswer,
     RegisterRequest, ResolveAnswer,
@@ -37,22 +34,18 @@ impl NodeClient {
     /// # Errors
     /// [`QueryError`].
     pub async fn register(&self, request: RegisterRequest) -> Result<RegisterAnswer, QueryError> {
-        let values = self.query(&OverlayRequest::Register(Box::new(request))).await?;
-        RegisterAnswer::read(&values).map_err(|reason| self.malformed(reason))
+        self.register_with_session(request).await.map(|(answer, _)| answer)
     }
 
-    /// Tells of an identity's next key.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn rotate(
+    /// The same, with the session in which it was answered: the keepalive token holds there.
+    pub(crate) async fn register_with_session(
         &self,
-        rotation: SignedRotation,
-        record: Signed<Record>,
-    ) -> Result<RegisterAnswer, QueryError> {
-        let request = OverlayRequest::Rotate { rotation: Box::new(rotation), record: Box::new(record) };
-        let values = self.query(&request).await?;
-        RegisterAnswer::read(&values).map_err(|reason| self.malformed(reason))
+        request: RegisterRequest,
+    ) -> Result<(RegisterAnswer, Session), QueryError> {
+        let request = OverlayRequest::Register(Box::new(request));
+        let (values, session) = self.query_with_session(&request).await?;
+        let answer = RegisterAnswer::read(&values).map_err(|reason| self.malformed(reason))?;
+        Ok((answer, session))
     }
 
     /// Tells of the end of a key or a name.

@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jis::{Identity, IdentityStatus, KeyEvent, Name, Record, Signed, UnixTime};
+use jis::{Identity, IdentityStatus, KeyEvent, Name, ProofError, Record, Signed, UnixTime};
 use tibet_ping::FoundStatus;
 use tibet_registry::{MAX_EVENTS, StoreError};
 
 use super::{NodeClient, QueryError};
-use crate::resolver::{KnownName, LearnError, OverlayResolver};
+use crate::name_memory::{KnownName, LearnError, NameMemory};
 use crate::system;
 
 /// Finds devices through overlay nodes, and believes none of them more than its key signs for.
 ///
 /// The nodes are asked in their order; what one hands on is verified before it counts, and what was seen before is never taken back
-/// ([`OverlayResolver`]). When no node is there, what is known still serves: see [`Route::origin`].
+/// ([`NameMemory`]). When no node is there, what is known still serves: see [`Route::origin`].
 #[derive(Debug)]
 pub struct OverlayClient {
     nodes: Vec<Arc<NodeClient>>,
-    resolver: Mutex<OverlayResolver>,
+    memory: Mutex<NameMemory>,
 }
 
 /// Where a name leads.
@@ -41,8 +41,6 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteOrigin {
-    /// The registry on this machine.
-    Registry,
     /// Ourselves, from a record that still holds.
     Cache,
     /// A node, as it was written.
@@ -74,6 +72,14 @@ pub enum RouteNote {
         /// As it was written.
         node: String,
     },
+    /// The proof that came through it is not one of the device for us, now.
+    #[error("what the node {node} handed on does not convince: {reason}")]
+    BadProof {
+        /// As it was written.
+        node: String,
+        /// Why.
+        reason: ProofError,
+    },
 }
 
 /// Why a name leads nowhere.
@@ -103,7 +109,7 @@ pub enum ResolveError {
         notes: Vec<RouteNote>,
     },
     /// What was seen before cannot be read, so nothing can be believed.
-    #[error("the resolver's memory: {0}")]
+    #[error("the memory of names: {0}")]
     Memory(#[from] StoreError),
 }
 
@@ -112,17 +118,17 @@ fn list(nodes: &[String]) -> String {
 }
 
 /// What a node knew.
-enum Fetched {
+pub(super) enum Fetched {
     Known(Box<KnownName>),
     Unknown,
     Revoked,
 }
 
 impl OverlayClient {
-    /// Asks these nodes, in this order, and remembers in `resolver`.
+    /// Asks these nodes, in this order, and remembers in `memory`.
     #[must_use]
-    pub fn new(nodes: Vec<Arc<NodeClient>>, resolver: OverlayResolver) -> Self {
-        Self { nodes, resolver: Mutex::new(resolver) }
+    pub fn new(nodes: Vec<Arc<NodeClient>>, memory: NameMemory) -> Self {
+        Self { nodes, memory: Mutex::new(memory) }
     }
 
     /// The nodes.
@@ -154,7 +160,7 @@ impl OverlayClient {
                 Err(note) => notes.push(note),
             }
         }
-        let known = self.resolver().known(name)?;
+        let known = self.memory().known(name)?;
         if known.as_ref().is_some_and(|known| !is_active(known)) {
             return Err(ResolveError::Revoked { name: name.clone() });
         }
@@ -177,14 +183,22 @@ impl OverlayClient {
     /// [`StoreError`] of the memory.
     pub(crate) fn remembered(&self, name: &Name) -> Result<Option<Route>, StoreError> {
         let known =
-            self.resolver().known(name)?.filter(|known| is_active(known) && holds(known, system::now()));
+            self.memory().known(name)?.filter(|known| is_active(known) && holds(known, system::now()));
         Ok(known.map(|known| Route::of(known, RouteOrigin::Cache, Vec::new())))
     }
 
+    /// What was seen of a name, without asking anybody: revoked or not, expired or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the memory.
+    pub(crate) fn known(&self, name: &Name) -> Result<Option<KnownName>, StoreError> {
+        self.memory().known(name)
+    }
+
     /// Asks one node, verifies, and remembers.
-    async fn fetch(&self, node: &NodeClient, name: &Name) -> Result<Fetched, RouteNote> {
+    pub(super) async fn fetch(&self, node: &NodeClient, name: &Name) -> Result<Fetched, RouteNote> {
         let disbelieved = |reason| RouteNote::Disbelieved { node: node.address().place(), reason };
-        let known = self.resolver().known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
+        let known = self.memory().known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
         // Key events are only ever added: what is known of them is the beginning.
         let mut events = known.map_or_else(Vec::new, |known| known.events);
         loop {
@@ -208,11 +222,10 @@ impl OverlayClient {
                 // That it is revoked would show in its key events; a bare word of a node ends no search.
                 return Ok(Fetched::Unknown);
             };
-            let mut resolver = self.resolver();
-            return match resolver.learn(&events, record, system::now()) {
+            let mut memory = self.memory();
+            return match memory.learn(&events, record, system::now()) {
                 Ok(_) => {
-                    let known =
-                        resolver.known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
+                    let known = memory.known(name).map_err(|error| disbelieved(LearnError::Memory(error)))?;
                     Ok(known.map_or(Fetched::Unknown, |known| Fetched::Known(Box::new(known))))
                 }
                 Err(LearnError::Revoked) => Ok(Fetched::Revoked),
@@ -221,8 +234,8 @@ impl OverlayClient {
         }
     }
 
-    fn resolver(&self) -> MutexGuard<'_, OverlayResolver> {
-        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, NameMemory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,7 +257,6 @@ impl RouteOrigin {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Registry => "registry",
             Self::Cache => "cache",
             Self::Node(_) => "node",
             Self::Neighbour => "neighbour",
@@ -273,5 +285,23 @@ fn nowhere(name: &Name, notes: Vec<RouteNote>) -> ResolveError {
             ResolveError::Unknown { name: name.clone(), nodes: nodes.into_iter().collect() }
         }
         _ => ResolveError::Failed { name: name.clone(), notes },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{LocalDevice, Presence};
+
+    #[test]
+    fn a_record_holds_until_it_expires_to_the_millisecond() {
+        let now = UnixTime::from_secs(1_800_000_000);
+        let mut device = LocalDevice::create("jis:sensor".parse().expect("a name"), now).expect("keys");
+        let record = device.publish(Presence::default(), now).expect("signed");
+        let (identity, events) = (device.identity().clone(), device.events().to_vec());
+        let known = KnownName { identity, record, events };
+        let end = known.record.claims().expires_at();
+        let after = UnixTime::from_millis(end.as_millis() + 1).expect("in range");
+        assert!(holds(&known, now) && holds(&known, end) && !holds(&known, after));
     }
 }

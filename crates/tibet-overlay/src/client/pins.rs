@@ -43,27 +43,49 @@ impl NodePins {
         Ok(self.read()?.get(place).copied())
     }
 
-    /// Notes the key of a node, in place of any before. Of too many nodes none more is noted.
+    /// Notes the key that a node was first seen with, and gives the one it is known by: another one, if that was noted before. Of too many nodes
+    /// none more is noted.
+    ///
+    /// # Errors
+    /// [`SecretFileError`]; then nothing was noted.
+    pub fn note(&self, place: &str, key: PublicKey) -> Result<PublicKey, SecretFileError> {
+        self.change(|pins| match pins.get(place) {
+            Some(known) => *known,
+            None => {
+                insert(pins, place, key);
+                key
+            }
+        })
+    }
+
+    /// Notes the key that a node has by the operator's word, in place of any before. Of too many nodes none more is noted.
     ///
     /// # Errors
     /// [`SecretFileError`]; then nothing was noted.
     pub fn set(&self, place: &str, key: PublicKey) -> Result<(), SecretFileError> {
+        self.change(|pins| insert(pins, place, key))
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, PublicKey>) -> T,
+    ) -> Result<T, SecretFileError> {
         let Some(file) = &self.file else {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            insert(&mut held, place, key);
-            return Ok(());
+            return Ok(change(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner)));
         };
         let directory = file.parent().unwrap_or(std::path::Path::new("."));
         secret_file::create_directory(directory)?;
         // Two programs that learn of two nodes at once shall not forget one of them.
         let lock = secret_file::lock_directory(directory)?;
-        let mut pins = self.read()?;
-        if pins.get(place) != Some(&key) && insert(&mut pins, place, key) {
+        let before = self.read()?;
+        let mut pins = before.clone();
+        let changed = change(&mut pins);
+        if pins != before {
             let text: String = pins.iter().map(|(place, key)| format!("{place} {key}\n")).collect();
             secret_file::replace(file, &text)?;
         }
         drop(lock);
-        Ok(())
+        Ok(changed)
     }
 
     fn read(&self) -> Result<BTreeMap<String, PublicKey>, SecretFileError> {
@@ -88,10 +110,8 @@ impl NodePins {
     }
 }
 
-fn insert(pins: &mut BTreeMap<String, PublicKey>, place: &str, key: PublicKey) -> bool {
-    let room = pins.len() < MAX_NODES || pins.contains_key(place);
-    if room {
+fn insert(pins: &mut BTreeMap<String, PublicKey>, place: &str, key: PublicKey) {
+    if pins.len() < MAX_NODES || pins.contains_key(place) {
         pins.insert(place.to_owned(), key);
     }
-    room
 }

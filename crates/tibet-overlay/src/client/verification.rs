@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jis::{Capability, Identity, Name, Proof, ProofError, PublicKey, Signed, UnixTime};
 
-use super::overlay_client::{OverlayClient, ResolveError};
+use super::overlay_client::{Fetched, OverlayClient, ResolveError, RouteNote};
 use super::{NodeClient, QueryError};
 use crate::intents::{FailureCode, PongZone, ResolveAnswer};
 use crate::system;
@@ -38,12 +38,14 @@ pub struct Verification {
     pub asked: bool,
     /// Why it is not verified.
     pub reason: Option<String>,
-    /// Its proof.
+    /// Its proof: the one that convinces, else the first that does not.
     pub proof: Option<Signed<Proof>>,
     /// The way the question took.
     pub path: Option<NodePath>,
     /// What the node knows of it besides, by the node's word.
     pub described: Option<ResolveAnswer>,
+    /// The nodes that did not help: that could not ask the device, or handed on a proof that does not convince.
+    pub notes: Vec<RouteNote>,
 }
 
 impl Verification {
@@ -85,8 +87,9 @@ impl ReachError {
 }
 
 impl OverlayClient {
-    /// Has a device prove who it is, through the first node that gets an answer from it. The challenge is ours and in our name, the proof is judged
-    /// here, by the key events: a node can neither make a proof nor use ours elsewhere.
+    /// Has a device prove who it is, through the first node that gets a proof of it that convinces. The challenge is ours and in our name, the
+    /// proof is judged here, by the key events: a node can neither make a proof nor use ours elsewhere, nor keep another node from bringing
+    /// the true one.
     ///
     /// # Errors
     /// [`ReachError`] when nobody could be asked; that a device does not prove itself is no error.
@@ -101,47 +104,62 @@ impl OverlayClient {
             proof: None,
             path: None,
             described: None,
+            notes: Vec::new(),
         };
         let mut failed = Vec::new();
         for node in self.nodes() {
-            match node.challenge(name).await {
-                Ok((challenge, asked)) => {
-                    let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
-                    let mut judged = challenge.check(&asked.answer, &verification.identity, system::now());
-                    if judged == Err(ProofError::WrongKey) {
-                        // It may have moved to its next key since we looked; the node then knows by now.
-                        verification.identity = self.identity(name).await?;
-                        judged = challenge.check(&asked.answer, &verification.identity, system::now());
-                    }
-                    verification.verified = judged.is_ok();
-                    verification.asked = true;
-                    verification.reason = judged.err().map(|error| error.to_string());
-                    verification.proof = Some(asked.answer);
-                    verification.path = Some(path);
-                }
+            let (challenge, asked) = match node.challenge(name).await {
+                Ok(asked) => asked,
                 Err(error) => {
+                    verification.notes.push(error.clone().into());
                     failed.push(error);
                     continue;
                 }
+            };
+            let mut judged = challenge.check(&asked.answer, &verification.identity, system::now());
+            if judged == Err(ProofError::WrongKey)
+                && let Some(identity) = self.newer_identity(node, name).await?
+            {
+                verification.identity = identity;
+                judged = challenge.check(&asked.answer, &verification.identity, system::now());
             }
-            // By the node's word only, and without it the proof is no less a proof.
-            verification.described = node.describe(name).await.ok();
-            return Ok(verification);
+            let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
+            verification.asked = true;
+            match judged {
+                Ok(()) => {
+                    verification.verified = true;
+                    (verification.proof, verification.path) = (Some(asked.answer), Some(path));
+                    // By the node's word only, and without it the proof is no less a proof.
+                    verification.described = node.describe(name).await.ok();
+                    return Ok(verification);
+                }
+                Err(reason) => {
+                    verification.notes.push(RouteNote::BadProof { node: path.node.clone(), reason });
+                    verification.proof.get_or_insert(asked.answer);
+                    verification.path.get_or_insert(path);
+                }
+            }
         }
-        let silent = failed.iter().any(|error| error.code() == Some(FailureCode::NoAnswer));
         let heard = failed.iter().any(|error| error.failure().is_some());
-        if !heard {
+        if !verification.asked && !heard {
             return Err(ReachError::of(failed));
         }
-        verification.asked = silent;
-        verification.reason = Some(ReachError::Nodes(failed).to_string());
-        for node in self.nodes() {
-            if let Ok(described) = node.describe(name).await {
-                verification.described = Some(described);
-                break;
-            }
-        }
+        verification.asked |= failed.iter().any(|error| error.code() == Some(FailureCode::NoAnswer));
+        let notes: Vec<String> = verification.notes.iter().map(ToString::to_string).collect();
+        verification.reason = Some(notes.join("; "));
+        verification.described = self.describe(name).await.ok().map(|(_, described)| described);
         Ok(verification)
+    }
+
+    /// Who it is by the key events of this node: the device may have moved to its next key since we looked, and the node through which its
+    /// proof came then knows by now.
+    async fn newer_identity(&self, node: &NodeClient, name: &Name) -> Result<Option<Identity>, ReachError> {
+        match self.fetch(node, name).await {
+            Ok(Fetched::Known(known)) => Ok(Some(known.identity)),
+            Ok(Fetched::Revoked) => Err(ResolveError::Revoked { name: name.clone() }.into()),
+            // What it says besides is not believed, or no news.
+            Ok(Fetched::Unknown) | Err(_) => Ok(None),
+        }
     }
 
     /// Pings a device through the first node that gets an answer from it.

@@ -13,11 +13,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Duration, Instant};
 
 use super::shared::{Core, blocking};
-use super::status::LinkState;
 use crate::client::IncomingQuestion;
 use crate::intents::{
     Failure, FailureCode, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer,
 };
+use crate::name_memory::KnownName;
 use crate::system;
 
 /// Questions that are answered at once.
@@ -115,49 +115,34 @@ async fn trust_in(core: &Core, name: &Name, key: &PublicKey) -> Option<f64> {
     let known = core.remote.socket().with(move |node| (node.key_of(&asked), node.trust_in(&asked))).await;
     let (bound, trust) = known?;
     let explicit = (trust.source != TrustSource::Unknown).then_some(trust.score);
-    if let Some(bound) = bound {
-        if bound != *key && !is_registered(core, name, key).await {
-            return None;
-        }
-    } else if name.certified_key() != Some(*key) && !is_registered(core, name, key).await {
+    let is_bound = bound == Some(*key);
+    if is_bound && explicit.is_some() {
+        return explicit;
+    }
+    // A key that we know the name by gives way only to one that its key events lead to from there, whatever a node says.
+    let continues = |known: &KnownName| bound.is_none_or(|bound| known.has_had(&bound));
+    let registered = registered_as(core, name, key).await.is_some_and(|known| continues(&known));
+    if !is_bound && !registered {
         return None;
     }
-    match explicit {
-        Some(score) => Some(score),
-        None if is_registered(core, name, key).await => Some(REGISTERED),
-        None => Some(0.0),
-    }
+    explicit.or_else(|| registered.then_some(REGISTERED)).or(Some(0.0))
 }
 
-/// Whether this is the key of the identity that is registered under this name: by its key events, which are verified here.
-async fn is_registered(core: &Core, name: &Name, key: &PublicKey) -> bool {
+/// What is known of a name, if this is the key of the identity that is registered under it: by its key events, which are verified here.
+async fn registered_as(core: &Core, name: &Name, key: &PublicKey) -> Option<KnownName> {
     let client = core.remote.client();
     let holds = |route: crate::Route| route.identity.is_some_and(|identity| identity.is_actor(name, key));
-    if client.remembered(name).is_ok_and(|route| route.is_some_and(holds)) {
-        return true;
-    }
+    let remembered = client.remembered(name).is_ok_and(|route| route.is_some_and(holds));
     // It may have changed its key since.
-    client.resolve(name, || None).await.is_ok_and(holds)
+    if !remembered && !client.resolve(name, || None).await.is_ok_and(holds) {
+        return None;
+    }
+    client.known(name).ok().flatten().filter(|known| known.identity.is_actor(name, key))
 }
 
 impl Core {
-    /// The key of the node at this address, if we are registered there: it has signed for that.
-    fn registered_node(&self, from: SocketAddr) -> Option<PublicKey> {
-        let nodes = self.remote.client().nodes().iter().enumerate();
-        let sessions = nodes.filter_map(|(index, node)| Some((index, node.session()?)));
-        let mut here = sessions.filter(|(_, session)| session.address == from);
-        let (index, session) = here.next()?;
-        (self.link(index).state == LinkState::Registered).then_some(session.key)
-    }
-
     fn sign(&self, answer: Answer) -> Option<Signed<Answer>> {
         let identity = self.asker.identity();
         (identity.key.public_key() == answer.key).then(|| Signed::seal(answer, &identity.key).ok()).flatten()
-    }
-
-    /// Hears the nodes that have been greeted.
-    pub(super) fn set_askers(&self) {
-        let sessions = self.remote.client().nodes().iter().filter_map(|node| node.session());
-        self.remote.socket().wire().set_askers(sessions.map(|session| session.address).collect());
     }
 }

@@ -1,17 +1,19 @@
 //! Keeping the device registered with one node.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jis::RecordVersion;
 use tibet_ping::KeepaliveToken;
+use tibet_registry::Registration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::shared::{Core, chance};
 use super::status::LinkState;
-use crate::client::{NodeClient, QueryError};
+use crate::client::{NodeClient, QueryError, Session};
 use crate::device::DeviceError;
 use crate::intents::{FailureCode, RegisterAnswer, RegisterRequest};
 use crate::system;
@@ -38,6 +40,7 @@ pub(super) struct Link {
 /// What is registered.
 struct Registered {
     version: RecordVersion,
+    at: SocketAddr,
     token: KeepaliveToken,
     every: Duration,
 }
@@ -96,8 +99,7 @@ impl Link {
     /// Greets the node and registers.
     async fn connect(&mut self) -> Result<Registered, NotYet> {
         let session = self.node.hello().await.map_err(NotYet::Query)?;
-        self.core.seen_by(self.index, session.address, session.observed);
-        self.core.set_askers();
+        self.core.met(self.index, session, session.observed);
         self.register().await
     }
 
@@ -110,20 +112,20 @@ impl Link {
             self.knows_us = false;
             answer = self.ask(&current.registration).await;
         }
-        let answer = answer.map_err(NotYet::Query)?;
+        let (answer, session) = answer.map_err(NotYet::Query)?;
         self.knows_us = true;
-        let registered =
-            Registered { version: current.version, token: answer.keepalive, every: answer.keepalive_every };
-        self.note(&answer);
-        // What it sees of us has the last word: the cookie may be older.
-        let seen = self.node.session().map(|session| session.address);
-        if let Some(address) = seen {
-            self.core.seen_by(self.index, address, answer.observed);
-        }
-        Ok(registered)
+        // What it sees of us now has the last word, and where it answered is where it knows us.
+        self.core.met(self.index, session, answer.observed);
+        self.note(&answer, session);
+        Ok(Registered {
+            version: current.version,
+            at: session.address,
+            token: answer.keepalive,
+            every: answer.keepalive_every,
+        })
     }
 
-    async fn ask(&self, registration: &tibet_registry::Registration) -> Result<RegisterAnswer, QueryError> {
+    async fn ask(&self, registration: &Registration) -> Result<(RegisterAnswer, Session), QueryError> {
         let events = if self.knows_us { Vec::new() } else { registration.events.clone() };
         let request = RegisterRequest {
             record: registration.record.clone(),
@@ -131,7 +133,7 @@ impl Link {
             transport: registration.transport.clone(),
             permission: self.core.permission().cloned(),
         };
-        self.node.register(request).await
+        self.node.register_with_session(request).await
     }
 
     /// Stays registered until the node is lost, the way there changes, or the end.
@@ -158,7 +160,7 @@ impl Link {
                 _ = stop.wait_for(|stop| *stop) => return Next::Stop,
             }
             let alive = tokio::select! {
-                alive = self.node.keepalive(registered.token) => alive,
+                alive = self.node.keepalive(registered.at, registered.token) => alive,
                 _ = moved.changed() => return Next::Again,
                 _ = stop.wait_for(|stop| *stop) => return Next::Stop,
             };
@@ -203,11 +205,10 @@ impl Link {
         wait
     }
 
-    fn note(&self, answer: &RegisterAnswer) {
-        let session = self.node.session();
+    fn note(&self, answer: &RegisterAnswer, session: Session) {
         let mut link = self.core.link(self.index);
-        link.key = session.map(|session| session.key.to_multibase());
-        link.address = session.map(|session| session.address.to_string());
+        link.key = Some(session.key.to_multibase());
+        link.address = Some(session.address.to_string());
         link.observed = Some(answer.observed.to_string());
         link.bound_since = Some(answer.registered_at.to_string());
         link.expires_at = Some(answer.expires_at.to_string());

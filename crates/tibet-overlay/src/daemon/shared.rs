@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use jis::{RecordVersion, UnixTime};
+use jis::{PublicKey, RecordVersion, UnixTime};
 use tibet_registry::Permission;
 use tokio::sync::watch;
 
 use super::DaemonConfig;
 use super::held_device::{Current, HeldDevice, away};
-use super::status::{DaemonStatus, NodeStatus};
+use super::status::{DaemonStatus, LinkState, NodeStatus};
 use super::whereabouts::{Whereabouts, source_towards};
-use crate::client::Asker;
+use crate::client::{Asker, Session};
 use crate::device::{DeviceError, Presence};
 use crate::remote::RemoteOverlay;
 use crate::system;
@@ -24,6 +24,9 @@ pub(super) struct Core {
     pub(super) remote: RemoteOverlay,
     pub(super) asker: Asker,
     pub(super) links: Vec<Mutex<NodeStatus>>,
+    /// Where each link has its node, from its own greeting and registration. Not what questions go by: those may have found the node elsewhere
+    /// meanwhile, and it does not know the device there.
+    sessions: Mutex<Vec<Option<Session>>>,
     whereabouts: Mutex<Whereabouts>,
     /// The record that all nodes are to have.
     published: watch::Sender<Option<RecordVersion>>,
@@ -43,6 +46,7 @@ impl Core {
         let status = |node: String| Mutex::new(NodeStatus { node, ..NodeStatus::default() });
         Self {
             links: nodes.iter().map(|node| status(node.address().place())).collect(),
+            sessions: Mutex::new(vec![None; nodes.len()]),
             whereabouts: Mutex::new(Whereabouts::new(nodes.len())),
             published: watch::channel(None).0,
             moved: watch::channel(0).0,
@@ -96,19 +100,33 @@ impl Core {
         }
     }
 
-    /// Notes how a node sees us.
-    pub(super) fn seen_by(&self, node: usize, at: SocketAddr, observed: SocketAddr) {
-        let local = source_towards(at, self.remote.socket().address()).unwrap_or(observed);
+    /// Notes where a node is, from where it may ask us now, and how it sees us.
+    pub(super) fn met(&self, node: usize, session: Session, observed: SocketAddr) {
+        let local = source_towards(session.address, self.remote.socket().address()).unwrap_or(observed);
         self.whereabouts().set(node, local, observed);
+        let mut sessions = self.sessions();
+        sessions[node] = Some(session);
+        let askers = sessions.iter().flatten().map(|session| session.address).collect();
+        self.remote.socket().wire().set_askers(askers);
+    }
+
+    /// The key of the node at this address, if we are registered there: it has signed for that.
+    pub(super) fn registered_node(&self, at: SocketAddr) -> Option<PublicKey> {
+        let sessions = self.sessions().clone();
+        let mut here = sessions.iter().enumerate().filter_map(|(index, session)| {
+            session.filter(|session| session.address == at).map(|session| (index, session.key))
+        });
+        let registered = |index: usize| self.link(index).state == LinkState::Registered;
+        here.find(|(index, _)| registered(*index)).map(|(_, key)| key)
     }
 
     /// Whether datagrams to any node would leave from elsewhere than when it was last spoken to, and this is news.
     pub(super) fn has_moved(&self) -> bool {
         let bound = self.remote.socket().address();
         let mut moved = false;
-        for (index, node) in self.remote.client().nodes().iter().enumerate() {
+        for (index, session) in self.sessions().clone().iter().enumerate() {
             // Without any way there now, there is nothing to be done about it yet.
-            if let Some(now) = node.session().and_then(|session| source_towards(session.address, bound)) {
+            if let Some(now) = session.and_then(|session| source_towards(session.address, bound)) {
                 moved |= self.whereabouts().is_news(index, now);
             }
         }
@@ -173,6 +191,10 @@ impl Core {
             nodes: (0..self.links.len()).map(|node| self.link(node).clone()).collect(),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Vec<Option<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {

@@ -1,5 +1,6 @@
 //! What went wrong, in a form that can be handed on.
 
+use jis::{Name, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{QueryError, ReachError, ResolveError, RouteNote};
@@ -24,7 +25,7 @@ pub struct RemoteError {
 pub enum RemoteErrorKind {
     /// Nobody answers.
     Unreachable,
-    /// A node has another key than it is known by.
+    /// A node or a device has another key than it is known by.
     OtherKey,
     /// A node said no.
     Refused,
@@ -41,6 +42,17 @@ impl RemoteError {
     #[must_use]
     pub fn new(kind: RemoteErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None }
+    }
+
+    /// A name is known here by `known`, and nodes show the key events of another identity, whose key is `shown`.
+    pub(super) fn other_key(name: &Name, known: &PublicKey, shown: &PublicKey) -> Self {
+        let message = format!(
+            "{name} is known here by the key {}; the key events that nodes show do not come from there but lead to {}",
+            known.to_multibase(),
+            shown.to_multibase()
+        );
+        Self::new(RemoteErrorKind::OtherKey, message)
+            .hint("ask the owner of the device which key is right, and the operator of the node")
     }
 
     fn hint(self, hint: impl Into<String>) -> Self {
@@ -102,7 +114,7 @@ impl From<ResolveError> for RemoteError {
 fn query_error(note: RouteNote) -> Option<QueryError> {
     match note {
         RouteNote::Query(error) => Some(error),
-        RouteNote::Disbelieved { .. } | RouteNote::Unknown { .. } => None,
+        RouteNote::Disbelieved { .. } | RouteNote::Unknown { .. } | RouteNote::BadProof { .. } => None,
     }
 }
 

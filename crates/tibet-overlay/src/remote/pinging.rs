@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jis::{Capability, Name};
-use tibet_ping::{Ask, Binding, Decision};
+use tibet_ping::{Ask, Decision};
 use tibet_registry::Zone;
 
 use super::reports::{millis, via};
@@ -31,22 +31,25 @@ impl RemoteOverlay {
     ) -> Result<PingReport, RemoteError> {
         let neighbour = self.socket.neighbour(name).await;
         let route = self.client.resolve(name, || neighbour).await.map_err(RemoteError::from)?;
-        if let Some(identity) = &route.identity {
-            // The answer must be signed by the key of the name, whoever had the address before.
-            let (name, key, generation) = (name.clone(), identity.key, identity.generation);
-            let binding = Binding { name, key, generation };
-            self.socket.with(move |node| node.learn_key(binding)).await;
-        }
+        // The answer must be signed by the key of the name, whoever had the address before.
+        let learnt = if route.identity.is_some() { self.learn_key(name).await } else { Ok(()) };
         let mut report = PingReport { name: name.to_string(), ..PingReport::default() };
-        let mut addresses: Vec<SocketAddr> = route.endpoints.clone();
-        // Where the node sees it may not stand in its record.
-        let observed = self.described(name).await.and_then(|described| described.observed);
-        addresses.extend(observed.filter(|observed| !addresses.contains(observed)));
+        let addresses = if learnt.is_ok() {
+            let mut addresses: Vec<SocketAddr> = route.endpoints.clone();
+            // Where the node sees it may not stand in its record.
+            let observed = self.described(name).await.and_then(|described| described.observed);
+            addresses.extend(observed.filter(|observed| !addresses.contains(observed)));
+            addresses
+        } else {
+            // What nodes say is about somebody else. Whom we know may still be near.
+            neighbour.into_iter().collect()
+        };
         for address in addresses.into_iter().take(MAX_DIRECT) {
             if self.ping_at(address, name, intent, purpose, &mut report).await {
                 return Ok(report);
             }
         }
+        learnt?;
         self.ping_through_node(name, intent, purpose, &mut report).await;
         Ok(report)
     }

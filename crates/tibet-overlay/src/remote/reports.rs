@@ -101,6 +101,8 @@ pub struct VerifyReport {
     pub device_rtt_ms: Option<f64>,
     /// The proof, M and signature, as hex.
     pub proof: Option<String>,
+    /// What went wrong on the way: nodes that could not ask the device, or handed on a proof that does not convince.
+    pub notes: Vec<String>,
 }
 
 /// Who offers a capability.
@@ -241,6 +243,7 @@ impl VerifyReport {
             rtt_ms: path.map(|path| millis(path.round_trip)),
             device_rtt_ms: path.map(|path| millis(path.device_round_trip)),
             proof: verification.proof.as_ref().map(|proof| jis::hex::encode(&proof.encode())),
+            notes: verification.notes.iter().map(ToString::to_string).collect(),
         }
     }
 }

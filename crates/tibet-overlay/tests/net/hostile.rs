@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jis::{Answer, AnswerOutcome, Query, Record, SecretKey, Signed, message_hash};
-use tibet_overlay::intents::OverlayRequest;
+use tibet_overlay::intents::{OverlayRequest, RegisterAnswer};
 use tibet_overlay::{LocalDevice, NodeAddress};
 use tibet_ping::{Compact, Found, FoundStatus, Frame, Welcome};
 use tokio::net::UdpSocket;
@@ -72,6 +72,30 @@ impl Hostile {
         let answer = Answer { request, key, outcome: AnswerOutcome::Yes, values };
         Signed::seal(answer, signer).expect("signed")
     }
+}
+
+/// A node that takes every device in and answers its keepalives. What else it is asked it does not hear.
+pub fn registering() -> Script {
+    Box::new(|node, frame, from| match frame {
+        Compact::Hello(id) => vec![node.welcome(id, from)],
+        Compact::Keepalive(token) => vec![Compact::Alive(token).write()],
+        Compact::Query(query) => {
+            let (query, OverlayRequest::Register(request)) = read(query) else { return Vec::new() };
+            let record = request.record.claims();
+            let answer = RegisterAnswer {
+                changed: true,
+                version: record.version,
+                fingerprint: record.fingerprint,
+                registered_at: record.issued_at,
+                expires_at: record.expires_at(),
+                observed: from,
+                keepalive: [1; 16],
+                keepalive_every: std::time::Duration::from_secs(5),
+            };
+            vec![node.yes(&query, answer.values())]
+        }
+        _ => Vec::new(),
+    })
 }
 
 pub fn read(query: &[u8]) -> (Signed<Query>, OverlayRequest) {

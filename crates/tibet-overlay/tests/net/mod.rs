@@ -12,8 +12,8 @@ use tibet_iot::{IotNode, TransportConfig};
 use tibet_overlay::daemon::{Daemon, DaemonConfig, DaemonStatus};
 use tibet_overlay::server::{AnyRegistry, NodeKeys, OverlayNode, OverlayNodeConfig};
 use tibet_overlay::{
-    Asker, MakeNode, NodeAddress, NodeClient, NodePins, OverlayClient, OverlayResolver, RemoteOverlay,
-    Socket, StateDir, system,
+    Asker, MakeNode, NameMemory, NodeAddress, NodeClient, NodePins, OverlayClient, RemoteOverlay, Socket,
+    StateDir, system,
 };
 use tibet_ping::NodeIdentity;
 use tibet_registry::{MemoryStore, Opening, Policy, Registry, Store};
@@ -149,18 +149,14 @@ fn copy(identity: &NodeIdentity) -> NodeIdentity {
 }
 
 /// A client without a daemon.
-pub async fn client(
-    identity: NodeIdentity,
-    nodes: &[NodeAddress],
-    resolver: OverlayResolver,
-) -> RemoteOverlay {
-    client_with(identity, nodes, resolver, NodePins::in_memory()).await
+pub async fn client(identity: NodeIdentity, nodes: &[NodeAddress], memory: NameMemory) -> RemoteOverlay {
+    client_with(identity, nodes, memory, NodePins::in_memory()).await
 }
 
 pub async fn client_with(
     identity: NodeIdentity,
     nodes: &[NodeAddress],
-    resolver: OverlayResolver,
+    memory: NameMemory,
     pins: NodePins,
 ) -> RemoteOverlay {
     let make: MakeNode = Box::new(|identity, again| {
@@ -174,5 +170,5 @@ pub async fn client_with(
         let (wire, pins) = (socket.wire().clone(), Arc::clone(&pins));
         Arc::new(NodeClient::new(wire, address.clone(), asker.clone(), pins))
     };
-    RemoteOverlay::new(OverlayClient::new(nodes.iter().map(node).collect(), resolver), socket)
+    RemoteOverlay::new(OverlayClient::new(nodes.iter().map(node).collect(), memory), socket)
 }

@@ -1,4 +1,4 @@
-//! Finding devices with a memory of one's own.
+//! What was seen of names, so that nothing older is believed.
 
 mod memory;
 pub use memory::KnownName;
@@ -10,43 +10,23 @@ use jis::{
     EventError, Identity, IdentityStatus, KeyEvent, Name, Record, RecordError, RecordVersion, Signed,
     UnixTime,
 };
-use tibet_registry::{Registry, Store, StoreError};
+use tibet_registry::StoreError;
 
-/// Names a resolver remembers. When it is full, the record that expired longest ago makes room; when none has expired, a new
+/// Names that are remembered. When it is full, the record that expired longest ago makes room; when none has expired, a new
 /// name has to wait: throwing out what is still good would be throwing out the protection against rollback.
 pub const MAX_REMEMBERED: usize = 65_536;
 
-/// Resolves names: own registry → cache within its ttl → last known, marked as such.
+/// What a resolver has seen of names: the cache of an [`OverlayClient`](crate::OverlayClient), and its guard.
 ///
 /// Whatever it learns it verifies itself, key events and record, and it never goes back: an older record, or an older key, is not taken
-/// for a name of which it has seen a newer one, whoever hands it out (SECURITY R42). With a file ([`OverlayResolver::open`]) that holds beyond the
+/// for a name of which it has seen a newer one, whoever hands it out (SECURITY R42). With a file ([`NameMemory::open`]) that holds beyond the
 /// program's end, and for all programs that share it.
 #[derive(Debug, Default)]
-pub struct OverlayResolver {
+pub struct NameMemory {
     memory: Memory,
 }
 
-/// Where an answer comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteSource {
-    /// The registry on this machine.
-    Local,
-    /// A record learned earlier that still holds.
-    Cache,
-    /// A record learned earlier whose time has run out: where the device was, not where it is.
-    LastKnown,
-}
-
-/// A resolved name.
-#[derive(Debug, Clone)]
-pub struct ResolvedRoute {
-    /// The device's own signed record, verified.
-    pub record: Signed<Record>,
-    /// Where it comes from.
-    pub source: RouteSource,
-}
-
-/// Why something handed to a resolver is not taken.
+/// Why what was handed on of a name is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
@@ -80,7 +60,7 @@ pub enum LearnError {
     #[error("too many names are remembered")]
     Full,
     /// What was seen before cannot be read, or what is new cannot be kept: nothing is believed without.
-    #[error("the resolver's memory: {0}")]
+    #[error("the memory of names: {0}")]
     Memory(StoreError),
 }
 
@@ -90,14 +70,14 @@ impl From<StoreError> for LearnError {
     }
 }
 
-impl OverlayResolver {
-    /// A resolver that knows nothing.
+impl NameMemory {
+    /// A memory of nothing, that lasts as long as the program.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A resolver that remembers in this file, which need not be there yet.
+    /// A memory in this file, which need not be there yet.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -137,42 +117,6 @@ impl OverlayResolver {
     /// [`StoreError`] of its file.
     pub fn evidence(&self) -> Result<u64, StoreError> {
         self.memory.evidence()
-    }
-
-    /// Resolves a name; `None` when nothing at all is known of it.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the registry, or of its own file.
-    pub fn resolve<S: Store>(
-        &self,
-        name: &Name,
-        registry: &Registry<S>,
-        now: UnixTime,
-    ) -> Result<Option<ResolvedRoute>, StoreError> {
-        let local = registry.peek(name, now)?;
-        if let Some(local) = &local {
-            if local.route.status != IdentityStatus::Active {
-                return Ok(None);
-            }
-            if local.is_fresh(now) {
-                return Ok(Some(ResolvedRoute { record: local.route.record()?, source: RouteSource::Local }));
-            }
-        }
-        // What the registry knows, expired or not, still says which identity has the name and which records are older.
-        let fits = |known: &KnownName| {
-            known.identity.status == IdentityStatus::Active
-                && local.as_ref().is_none_or(|local| {
-                    known.identity.fingerprint == local.route.fingerprint
-                        && known.record.claims().version >= local.route.version
-                })
-        };
-        let Some(known) = self.memory.get(name)?.filter(fits) else {
-            let record = local.map(|local| local.route.record()).transpose()?;
-            return Ok(record.map(|record| ResolvedRoute { record, source: RouteSource::LastKnown }));
-        };
-        let current = now <= known.record.claims().expires_at();
-        let source = if current { RouteSource::Cache } else { RouteSource::LastKnown };
-        Ok(Some(ResolvedRoute { record: known.record, source }))
     }
 }
 

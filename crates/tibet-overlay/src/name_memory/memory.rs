@@ -1,16 +1,16 @@
-//! What a resolver remembers, in memory or in a file that several programs share.
+//! Where names are remembered: in memory or in a file that several programs share.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use jis::{Identity, KeyEvent, Name, Record, Signed, UnixTime};
+use jis::{Identity, KeyEvent, Name, PublicKey, Record, Signed, UnixTime};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use tibet_registry::StoreError;
 
 use super::MAX_REMEMBERED;
 
-/// `TIBR` in ASCII, in the file's header: this file is a resolver's memory and nothing else.
+/// `TIBR` in ASCII, in the file's header: this file is a memory of names and nothing else.
 const APPLICATION_ID: i32 = 0x5449_4252;
 /// Version of the tables below.
 const SCHEMA_VERSION: i32 = 1;
@@ -36,6 +36,18 @@ pub struct KnownName {
     pub record: Signed<Record>,
     /// Its key events.
     pub events: Vec<KeyEvent>,
+}
+
+impl KnownName {
+    /// Whether this key is, or was, the identity's.
+    #[must_use]
+    pub fn has_had(&self, key: &PublicKey) -> bool {
+        self.events.iter().any(|event| match event {
+            KeyEvent::Inception(inception) => inception.claims().key == *key,
+            KeyEvent::Rotation(rotation) => rotation.rotation.claims().key == *key,
+            KeyEvent::Revocation(_) => false,
+        })
+    }
 }
 
 /// Where it is remembered.
@@ -71,7 +83,7 @@ impl Memory {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         } else if pragma("application_id")? != APPLICATION_ID || pragma("user_version")? != SCHEMA_VERSION {
-            let reason = format!("{} is no resolver's memory of this version", path.display());
+            let reason = format!("{} is no memory of names of this version", path.display());
             return Err(StoreError::Foreign(reason));
         }
         transaction.commit()?;
