@@ -198,6 +198,30 @@ impl LocalDevice {
         })
     }
 
+    /// Whether the last record must be followed by a new one whatever it says: there is none under this key, it is dated in the future, or two fifths of
+    /// its time have passed. Whoever renewed at the last moment would be late when a node is away; and who publishes from time to time, as a
+    /// command does, is never out of date so.
+    #[must_use]
+    pub fn is_record_due(&self, now: UnixTime) -> bool {
+        self.record.as_ref().is_none_or(|record| {
+            let record = record.claims();
+            record.version.generation != self.identity.generation
+                || record.issued_at > now
+                || now >= record.issued_at.saturating_add(record.ttl * 2 / 5)
+        })
+    }
+
+    /// Signs a record of `presence`, unless the last one says the same and none [is due](Self::is_record_due).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_if_due(&mut self, presence: Presence, now: UnixTime) -> Result<(), DeviceError> {
+        if self.is_record_due(now) || self.presence() != presence {
+            self.publish(presence, now)?;
+        }
+        Ok(())
+    }
+
     /// Signs a record of `presence`, newer than any before.
     ///
     /// # Errors
@@ -433,4 +457,31 @@ impl LocalDevice {
 
 fn new_key() -> Result<SecretKey, DeviceError> {
     Ok(SecretKey::from_seed(Zeroizing::new(random()?))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_due_when_there_is_none_of_this_key_or_it_has_grown_old_or_its_date_is_to_come() {
+        let start = UnixTime::from_secs(1_800_000_000);
+        let at = |seconds: u64| start.saturating_add(Duration::from_secs(seconds));
+        let presence = Presence { ttl: Duration::from_secs(100), ..Presence::default() };
+        let mut device = LocalDevice::create("jis:sensor".parse().expect("a name"), start).expect("keys");
+        assert!(device.is_record_due(at(10)), "there is none");
+        device.publish_if_due(presence.clone(), at(10)).expect("signed");
+        let seq = |device: &LocalDevice| device.record().map(|record| record.claims().version.seq);
+        for (now, due) in [(9, true), (10, false), (49, false), (50, true), (1000, true)] {
+            assert_eq!(device.is_record_due(at(now)), due, "{now} s");
+        }
+        device.publish_if_due(presence.clone(), at(49)).expect("signed");
+        assert_eq!(seq(&device), Some(0), "it says the same and is not due");
+        device.publish_if_due(Presence { behind_nat: true, ..presence.clone() }, at(49)).expect("signed");
+        assert_eq!(seq(&device), Some(1), "it says something else");
+        device.publish_if_due(Presence { behind_nat: true, ..presence }, at(89)).expect("signed");
+        assert_eq!(seq(&device), Some(2), "it is due");
+        device.rotate(None, at(89)).expect("rotated");
+        assert!(!device.is_record_due(at(89)), "a rotation comes with a record");
+    }
 }

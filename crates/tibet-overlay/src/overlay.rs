@@ -146,14 +146,7 @@ impl<S: Store> IdentityOverlay<S> {
     ) -> Result<Registered, OverlayError> {
         let now = system::now();
         let device = self.device(name)?;
-        // Renewed at half its time, so that whoever registers from time to time is never out of date.
-        let due = device.record().is_none_or(|record| {
-            let record = record.claims();
-            record.issued_at > now || now >= record.issued_at.saturating_add(record.ttl / 2)
-        });
-        if due || device.presence() != presence {
-            device.publish(presence, now)?;
-        }
+        device.publish_if_due(presence, now)?;
         let registration = device.registration(permission, now)?;
         Ok(self.registry.register(registration, Source::Local, now)?)
     }

@@ -127,6 +127,28 @@ pub fn create(path: &Path, contents: &str) -> Result<(), SecretFileError> {
     sync_directory_of(path)
 }
 
+/// Reads a secret file, or writes what `make` makes on first use. Its directory is made too, and locked meanwhile: two programs that begin at once
+/// do not make two secrets.
+///
+/// # Errors
+/// [`SecretFileError`], and those of `make`; then nothing was made.
+pub(crate) fn read_or_create<E: From<SecretFileError>>(
+    path: &Path,
+    make: impl FnOnce() -> Result<Zeroizing<String>, E>,
+) -> Result<Zeroizing<String>, E> {
+    let directory = directory_of(path);
+    create_directory(directory)?;
+    let _lock = lock_directory(directory)?;
+    match read(path) {
+        Err(error) if error.is_not_found() => {
+            let secret = make()?;
+            create(path, &secret)?;
+            Ok(secret)
+        }
+        other => Ok(other?),
+    }
+}
+
 /// Writes a secret file, replacing what is there in one step.
 ///
 /// # Errors
@@ -182,8 +204,40 @@ fn write_temporary(path: &Path, contents: &str) -> Result<PathBuf, SecretFileErr
     Ok(temporary)
 }
 
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The new name itself must survive a crash too.
 fn sync_directory_of(path: &Path) -> Result<(), SecretFileError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(SecretFileError::io(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_programs_that_begin_at_once_one_makes_the_secret_and_all_have_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new").join("secret");
+        let read = |text: String| read_or_create(&path, || Ok::<_, SecretFileError>(Zeroizing::new(text)));
+        let held: Vec<String> = std::thread::scope(|scope| {
+            let begun: Vec<_> =
+                (0..8).map(|number| scope.spawn(move || read(number.to_string()).expect("read"))).collect();
+            begun.into_iter().map(|thread| thread.join().expect("read").to_string()).collect()
+        });
+        assert!(held.iter().all(|secret| *secret == held[0]), "{held:?}");
+        assert_eq!(*read("another".into()).expect("read"), held[0]);
+    }
+
+    #[test]
+    fn what_cannot_be_made_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("secret");
+        let failed = || SecretFileError::TooLong { path: path.clone() };
+        assert!(read_or_create(&path, || Err(failed())).is_err());
+        assert!(std::fs::read_dir(directory.path()).expect("read").next().is_none());
+    }
 }

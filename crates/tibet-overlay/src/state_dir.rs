@@ -96,24 +96,12 @@ impl StateDir {
     /// # Errors
     /// [`DeviceError`].
     pub fn node_log_key(&self, name: &Name) -> Result<SecretKey, DeviceError> {
-        let directory = self.node(name);
-        let path = directory.join("log.pem");
-        secret_file::create_directory(&directory)?;
-        // Two programs that begin at once shall not make two keys.
-        let lock = secret_file::lock_directory(&directory)?;
-        let key = match read_key_file(&path)? {
-            Some(key) => key,
-            None => {
-                let key = new_key()?;
-                secret_file::create(&path, &pem::encode_identity(&key, None))?;
-                key
-            }
-        };
+        let key = key_on_first_use(&self.node(name).join("log.pem"))?;
         let public = self.node_log_key_file(name);
+        let _lock = secret_file::lock_directory(&self.node(name))?;
         if !public.exists() {
             secret_file::replace(&public, &format!("{}\n", key.public_key()))?;
         }
-        drop(lock);
         Ok(key)
     }
 
@@ -136,20 +124,7 @@ impl StateDir {
     /// # Errors
     /// [`DeviceError`].
     pub fn client_identity(&self) -> Result<NodeIdentity, DeviceError> {
-        let path = self.root.join("client.pem");
-        secret_file::create_directory(&self.root)?;
-        // Two programs that begin at once shall not make two keys.
-        let lock = secret_file::lock_directory(&self.root)?;
-        let key = match read_key_file(&path)? {
-            Some(key) => key,
-            None => {
-                let key = new_key()?;
-                secret_file::create(&path, &pem::encode_identity(&key, None))?;
-                key
-            }
-        };
-        drop(lock);
-        Ok(named_by_its_key(key))
+        Ok(named_by_its_key(key_on_first_use(&self.root.join("client.pem"))?))
     }
 
     /// The keys that overlay nodes are known by.
@@ -261,13 +236,20 @@ fn directory_of(name: &Name) -> String {
 
 fn read_key_file(path: &Path) -> Result<Option<SecretKey>, DeviceError> {
     match secret_file::read(path) {
-        Ok(text) => {
-            let key = pem::decode_identity(&text, None);
-            Ok(Some(key.map_err(|source| DeviceError::Pem { path: path.to_owned(), source })?))
-        }
+        Ok(text) => decode_key(path, &text).map(Some),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The key in this file, made if it is not there.
+fn key_on_first_use(path: &Path) -> Result<SecretKey, DeviceError> {
+    let text = secret_file::read_or_create(path, || new_key().map(|key| pem::encode_identity(&key, None)))?;
+    decode_key(path, &text)
+}
+
+fn decode_key(path: &Path, text: &str) -> Result<SecretKey, DeviceError> {
+    pem::decode_identity(text, None).map_err(|source| DeviceError::Pem { path: path.to_owned(), source })
 }
 
 fn new_key() -> Result<SecretKey, DeviceError> {

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Answer, Fingerprint, KeyEvent, Name, Proof, Record, RecordVersion, Signed, UnixTime};
+use jis::{
+    Answer, Fingerprint, KeyEvent, Name, Proof, Record, RecordVersion, Signed, SignedObject, UnixTime,
+};
 use tibet_ping::KeepaliveToken;
 use tibet_registry::{MAX_EVENTS, MAX_PAGE, Zone};
 
@@ -314,9 +316,7 @@ impl ProofAnswer {
     /// The values of the answer.
     #[must_use]
     pub fn values(&self) -> Vec<Vec<u8>> {
-        let asked = optional(self.asked.as_ref(), |asked| address(*asked));
-        let elapsed = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
-        vec![self.proof.encode(), asked, number(elapsed)]
+        passed_on(self.proof.encode(), self.asked, self.elapsed)
     }
 
     /// Reads them.
@@ -324,14 +324,7 @@ impl ProofAnswer {
     /// # Errors
     /// [`Malformed`].
     pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(values);
-        let proof = reader.signed("proof")?;
-        let asked = reader.optional("asked", |bytes| {
-            bytes.try_into().map(tibet_ping::address_from).map_err(|_| Malformed("asked"))
-        })?;
-        let elapsed = Duration::from_micros(reader.number("elapsed")?);
-        reader.finish()?;
-        Ok(Self { proof, asked, elapsed })
+        read_passed_on(values, "proof").map(|(proof, asked, elapsed)| Self { proof, asked, elapsed })
     }
 }
 
@@ -339,9 +332,7 @@ impl PongAnswer {
     /// The values of the answer.
     #[must_use]
     pub fn values(&self) -> Vec<Vec<u8>> {
-        let asked = optional(self.asked.as_ref(), |asked| address(*asked));
-        let elapsed = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
-        vec![self.pong.encode(), asked, number(elapsed)]
+        passed_on(self.pong.encode(), self.asked, self.elapsed)
     }
 
     /// Reads them.
@@ -349,13 +340,26 @@ impl PongAnswer {
     /// # Errors
     /// [`Malformed`].
     pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(values);
-        let pong = reader.signed("pong")?;
-        let asked = reader.optional("asked", |bytes| {
-            bytes.try_into().map(tibet_ping::address_from).map_err(|_| Malformed("asked"))
-        })?;
-        let elapsed = Duration::from_micros(reader.number("elapsed")?);
-        reader.finish()?;
-        Ok(Self { pong, asked, elapsed })
+        read_passed_on(values, "pong").map(|(pong, asked, elapsed)| Self { pong, asked, elapsed })
     }
+}
+
+/// What a device says to a question that a node passes on, signed by the device, with the node's word on the way there.
+fn passed_on(signed: Vec<u8>, asked: Option<SocketAddr>, elapsed: Duration) -> Vec<Vec<u8>> {
+    let asked = optional(asked.as_ref(), |asked| address(*asked));
+    vec![signed, asked, number(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))]
+}
+
+fn read_passed_on<T: SignedObject>(
+    values: &[Vec<u8>],
+    what: &'static str,
+) -> Result<(Signed<T>, Option<SocketAddr>, Duration), Malformed> {
+    let mut reader = Reader::new(values);
+    let signed = reader.signed(what)?;
+    let asked = reader.optional("asked", |bytes| {
+        bytes.try_into().map(tibet_ping::address_from).map_err(|_| Malformed("asked"))
+    })?;
+    let elapsed = Duration::from_micros(reader.number("elapsed")?);
+    reader.finish()?;
+    Ok((signed, asked, elapsed))
 }

@@ -16,7 +16,7 @@ use jis::{SecretKey, hex, pem};
 use tibet_registry::{Opening, Policy, PostgresStore, Registry, SqliteStore, Store, StoreError};
 use zeroize::Zeroizing;
 
-use super::{OpenError, StateDir, new_key, read_key_file};
+use super::{OpenError, StateDir, key_on_first_use, new_key, read_key_file};
 use crate::device::DeviceError;
 use crate::secret_file;
 use crate::server::{AnyRegistry, NodeKeys};
@@ -73,31 +73,16 @@ impl StateDir {
     /// [`DeviceError`].
     pub fn node_keys(&self) -> Result<NodeKeys, DeviceError> {
         let directory = self.root().join("node");
-        secret_file::create_directory(&directory)?;
-        // Two programs that begin at once shall not make two keys.
-        let _lock = secret_file::lock_directory(&directory)?;
-        let path = directory.join("identity.pem");
-        let identity = match read_key_file(&path)? {
-            Some(key) => key,
-            None => {
-                let key = new_key()?;
-                secret_file::create(&path, &pem::encode_identity(&key, None))?;
-                key
-            }
-        };
+        let identity = key_on_first_use(&directory.join("identity.pem"))?;
         let path = directory.join("keepalive.key");
-        let keepalive = match secret_file::read(&path) {
-            Ok(text) => hex::decode_array(text.trim()).ok_or_else(|| DeviceError::State {
-                path: path.clone(),
-                reason: "it does not hold 32 bytes in hex; remove it and devices will register again".into(),
-            })?,
-            Err(error) if error.is_not_found() => {
-                let secret: [u8; 32] = random()?;
-                secret_file::create(&path, &format!("{}\n", hex::encode(&secret)))?;
-                secret
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let text = secret_file::read_or_create(&path, || {
+            let secret = Zeroizing::new(random::<32>()?);
+            Ok::<_, DeviceError>(Zeroizing::new(format!("{}\n", hex::encode(&*secret))))
+        })?;
+        let keepalive = hex::decode_array(text.trim()).ok_or_else(|| DeviceError::State {
+            path,
+            reason: "it does not hold 32 bytes in hex; remove it and devices will register again".into(),
+        })?;
         Ok(NodeKeys { identity, keepalive: Zeroizing::new(keepalive) })
     }
 
@@ -112,16 +97,7 @@ impl StateDir {
     /// # Errors
     /// [`DeviceError`].
     pub fn issuer_key(&self) -> Result<SecretKey, DeviceError> {
-        let directory = self.root().join("registry");
-        secret_file::create_directory(&directory)?;
-        let _lock = secret_file::lock_directory(&directory)?;
-        let path = directory.join("issuer.pem");
-        if let Some(key) = read_key_file(&path)? {
-            return Ok(key);
-        }
-        let key = new_key()?;
-        secret_file::create(&path, &pem::encode_identity(&key, None))?;
-        Ok(key)
+        key_on_first_use(&self.root().join("registry").join("issuer.pem"))
     }
 
     /// Opens the registry of an overlay node, wherever it is, or makes a new one.
