@@ -133,7 +133,7 @@ impl Daemon {
         };
         let nodes = config.nodes.iter().map(|address| Arc::new(node(address))).collect();
         let remote = RemoteOverlay::new(OverlayClient::new(nodes, memory), socket.clone());
-        let core = Arc::new(Core::new(config, HeldDevice::new(device), remote, asker));
+        let core = Arc::new(Core::new(config, HeldDevice::new(device, asker.clone()), remote, asker));
         let (stop, stopping) = watch::channel(false);
         let (reload, reloads) = tokio::sync::mpsc::channel(1);
         let mut tasks = JoinSet::new();

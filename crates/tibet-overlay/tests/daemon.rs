@@ -240,3 +240,53 @@ async fn whoever_registers_under_the_name_of_a_known_device_is_not_taken_for_it(
     other.stop().await;
     up.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_is_given_under_two_addresses_is_registered_with_once() {
+    let mut node = Node::start().await;
+    let by_name = format!("localhost:{}", node.at.port()).parse().expect("an address");
+    let sensor = Home::of("jis:home:sensor");
+    let up = sensor.up(&[node.address(), by_name], &[]).await;
+    let settled = |status: &DaemonStatus| {
+        let in_state = |state| status.nodes.iter().filter(|node| node.state == state).count() == 1;
+        in_state(LinkState::Registered) && in_state(LinkState::Same)
+    };
+    let status = until(&up, settled).await;
+    let keepalives = |status: &DaemonStatus| status.nodes.iter().map(|node| node.keepalives).sum::<u64>();
+    assert!(
+        status
+            .nodes
+            .iter()
+            .any(|node| node.problem.as_ref().is_some_and(|why| why.contains("another address")))
+    );
+    let status = until(&up, |status| keepalives(status) > 1).await;
+    assert!(settled(&status), "{status:#?}");
+    assert_eq!(status.nodes.iter().map(|node| node.registrations).sum::<u64>(), 1, "{status:#?}");
+    // One of the two gets the device back, whichever it is.
+    node.stop().await;
+    until(&up, |status| !status.is_registered()).await;
+    node.start_again().await;
+    until(&up, settled).await;
+    up.stop().await;
+}
+
+/// Rule R20: whom the device holds in ROOD it tells nothing, whatever is asked. Anybody else may verify it.
+#[tokio::test]
+async fn a_verifier_that_the_device_holds_in_rood_gets_silence() {
+    let node = Node::start().await;
+    let (sensor, hub) = (Home::of("jis:home:sensor"), Home::of("jis:home:hub"));
+    let up = sensor.up(&[node.address()], &[("jis:home:hub", 0.1)]).await;
+    let other = hub.up(&[node.address()], &[]).await;
+    until(&up, registered).await;
+    until(&other, registered).await;
+    let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
+    assert!(asker.verify(&sensor.name).await.expect("asked").verified);
+    let report = other.remote().verify(&sensor.name).await.expect("asked");
+    assert!(!report.verified && report.proof.is_none(), "{report:?}");
+    assert!(
+        report.reason.is_some_and(|reason| reason.contains("five seconds")),
+        "silence, and no word of why"
+    );
+    other.stop().await;
+    up.stop().await;
+}

@@ -66,6 +66,9 @@ async fn answer(
     let started = Instant::now();
     let request = OverlayRequest::read(claims.method.as_str(), &claims.arguments).ok()?;
     let result = match request {
+        OverlayRequest::Challenge(challenge) if is_distrusted(core, &challenge.verifier).await => {
+            return None;
+        }
         OverlayRequest::Challenge(challenge) => prove(core, *challenge, started).await,
         OverlayRequest::Ping { name, ping } if name == identity.name => {
             Ok(pong(core, &identity.key, &ping, started).await?)
@@ -87,6 +90,14 @@ async fn prove(core: &Core, challenge: Challenge, started: Instant) -> Result<Ve
         Ok(proof) => Ok(ProofAnswer { proof, asked: None, elapsed: started.elapsed() }.values()),
         Err(error) => Err(Failure::new(FailureCode::Refused, error.to_string())),
     }
+}
+
+/// Whether somebody said of this name that it is in ROOD: it gets silence (SECURITY R20). Nobody else can use a proof for it, so the name in the challenge
+/// is enough to know. Of whom nothing is known may verify: that is what a name is for.
+async fn is_distrusted(core: &Core, name: &Name) -> bool {
+    let asked = name.clone();
+    let trust = core.remote.socket().with(move |node| node.trust_in(&asked)).await;
+    trust.is_some_and(|trust| trust.source != TrustSource::Unknown && Zone::of(trust.score) == Zone::Rood)
 }
 
 /// The device's own answer to the asker's own question; `None` for silence (SECURITY R20).

@@ -24,6 +24,8 @@ const UNANSWERED: u32 = 3;
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// How long after a refusal it is asked again: somebody may have put right what was wrong.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether an address still leads to the same node as another.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -49,6 +51,8 @@ struct Registered {
 enum NotYet {
     Query(QueryError),
     Device(DeviceError),
+    /// It is the node of the link with this index.
+    Same(usize),
 }
 
 /// What to do next.
@@ -73,7 +77,7 @@ impl Link {
                 connected = self.connect() => connected,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let wait = match connected {
+            let (wait, same) = match connected {
                 Ok(registered) => {
                     backoff.reset();
                     match self.stay(registered, &mut moved).await {
@@ -83,12 +87,34 @@ impl Link {
                 }
                 Err(NotYet::Device(error)) => {
                     self.tell(LinkState::Refused, Some(error.to_string()));
-                    backoff.next(chance())
+                    (backoff.next(chance()), None)
                 }
-                Err(NotYet::Query(error)) => self.failed(&error, &mut backoff),
+                Err(NotYet::Query(error)) => {
+                    // A node that says no is there.
+                    if error.failure().is_none() {
+                        self.core.release(self.index);
+                    }
+                    (self.failed(&error, &mut backoff), None)
+                }
+                Err(NotYet::Same(other)) => {
+                    let place = self.core.remote.client().nodes()[other].address().place();
+                    self.tell(
+                        LinkState::Same,
+                        Some(format!("this is the node {place}, under another address")),
+                    );
+                    (LOOK_AGAIN, Some(other))
+                }
+            };
+            let released = async {
+                match same {
+                    Some(other) => self.core.released(other).await,
+                    None => std::future::pending().await,
+                }
             };
             tokio::select! {
                 () = sleep(wait) => {}
+                // The node may be reached here, and no longer there.
+                () = released => {}
                 // There may be a way now.
                 _ = moved.changed() => backoff.reset(),
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -99,6 +125,9 @@ impl Link {
     /// Greets the node and registers.
     async fn connect(&mut self) -> Result<Registered, NotYet> {
         let session = self.node.hello().await.map_err(NotYet::Query)?;
+        if let Some(other) = self.core.claim(self.index, session.key) {
+            return Err(NotYet::Same(other));
+        }
         self.core.met(self.index, session, session.observed);
         self.register().await
     }
@@ -167,6 +196,7 @@ impl Link {
             match alive {
                 Ok(true) => {
                     unanswered = 0;
+                    self.core.heard(self.index);
                     next = Instant::now() + early(registered.every);
                     let mut link = self.core.link(self.index);
                     link.keepalives += 1;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use jis::{PublicKey, RecordVersion, UnixTime};
+use jis::{PublicKey, RecordVersion};
 use tibet_registry::Permission;
 use tokio::sync::watch;
 
@@ -34,8 +34,8 @@ pub(super) struct Core {
     moved: watch::Sender<u64>,
     /// Counts how often something changed with a node.
     states: watch::Sender<u64>,
-    /// When the next record is due.
-    renew_at: Mutex<Option<UnixTime>>,
+    /// Which key each link has taken for its own: a node that is reached under two addresses is registered with once.
+    claims: Mutex<Vec<Option<PublicKey>>>,
     problem: Mutex<Option<String>>,
     started: Instant,
 }
@@ -51,7 +51,7 @@ impl Core {
             published: watch::channel(None).0,
             moved: watch::channel(0).0,
             states: watch::channel(0).0,
-            renew_at: Mutex::default(),
+            claims: Mutex::new(vec![None; nodes.len()]),
             problem: Mutex::default(),
             started: Instant::now(),
             config,
@@ -79,7 +79,6 @@ impl Core {
             Ok(current) => {
                 let version = Some(current.version);
                 self.published.send_if_modified(|before| std::mem::replace(before, version) != version);
-                *self.renew_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(current.renew_at);
                 self.note_problem(None);
             }
             Err(error) => self.note_problem(Some(error.to_string())),
@@ -103,11 +102,49 @@ impl Core {
     /// Notes where a node is, from where it may ask us now, and how it sees us.
     pub(super) fn met(&self, node: usize, session: Session, observed: SocketAddr) {
         let local = source_towards(session.address, self.remote.socket().address()).unwrap_or(observed);
-        self.whereabouts().set(node, local, observed);
+        self.whereabouts().set(node, local, observed, Instant::now());
         let mut sessions = self.sessions();
         sessions[node] = Some(session);
         let askers = sessions.iter().flatten().map(|session| session.address).collect();
         self.remote.socket().wire().set_askers(askers);
+    }
+
+    /// Notes that a node has said something.
+    pub(super) fn heard(&self, node: usize) {
+        self.whereabouts().heard(node, Instant::now());
+    }
+
+    /// Forgets where nodes saw us that have been silent for longer than a record lives. Whether the record now says too much, and somebody is there to
+    /// be told.
+    pub(super) fn forget_unheard(&self) -> bool {
+        let mut whereabouts = self.whereabouts();
+        whereabouts.forget_unheard(Instant::now(), self.config.ttl) && !whereabouts.is_empty()
+    }
+
+    /// After a long sleep nothing is as it was: all nodes are greeted anew, and where they saw us counts again when they have said so again.
+    pub(super) fn wake(&self) {
+        self.whereabouts().forget();
+        self.tell_moved();
+    }
+
+    /// Takes a node's key for a link. The link that has it already, if that is another: then both lead to one node.
+    pub(super) fn claim(&self, link: usize, key: PublicKey) -> Option<usize> {
+        let mut claims = self.claims();
+        let other = claims.iter().position(|held| *held == Some(key)).filter(|other| *other != link);
+        claims[link] = other.is_none().then_some(key);
+        other
+    }
+
+    /// Gives a link's claim up: its node is away, and may be reached through another.
+    pub(super) fn release(&self, link: usize) {
+        self.claims()[link] = None;
+        self.tell_state();
+    }
+
+    /// Waits until a link has given its claim up.
+    pub(super) async fn released(&self, link: usize) {
+        let mut states = self.states();
+        while self.claims()[link].is_some() && states.changed().await.is_ok() {}
     }
 
     /// The key of the node at this address, if we are registered there: it has signed for that.
@@ -145,10 +182,9 @@ impl Core {
         self.published.subscribe()
     }
 
-    /// Whether it is time for a new record. Before the first there is none to renew.
+    /// Whether it is time for a new record. Before the first there is none to renew, and without any node in sight nothing to say in it.
     pub(super) fn is_due(&self) -> bool {
-        let renew_at = *self.renew_at.lock().unwrap_or_else(PoisonError::into_inner);
-        renew_at.is_some_and(|renew_at| system::now() >= renew_at)
+        self.published.borrow().is_some() && !self.whereabouts().is_empty() && self.device.is_record_due()
     }
 
     pub(super) fn tell_state(&self) {
@@ -195,6 +231,10 @@ impl Core {
 
     fn sessions(&self) -> MutexGuard<'_, Vec<Option<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Vec<Option<PublicKey>>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {

@@ -78,6 +78,8 @@ pub enum LinkState {
     Refused,
     /// The node does not answer.
     Away,
+    /// Another of the addresses that were given leads to the same node; the device is registered there through that one.
+    Same,
 }
 
 impl LinkState {
@@ -90,6 +92,7 @@ impl LinkState {
             Self::Waiting => "waiting",
             Self::Refused => "refused",
             Self::Away => "away",
+            Self::Same => "same",
         }
     }
 }

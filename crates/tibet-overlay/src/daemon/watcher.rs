@@ -1,62 +1,135 @@
 //! What changes on this machine while the daemon runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jis::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::shared::{Core, blocking};
 use crate::device::DeviceError;
+use crate::system;
 
 /// How often it is looked: an address that changed is noticed within this.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What the two clocks may differ by between two looks: more than the wall clock is ever put right by unnoticed, less than any time that a node or
+/// a NAT forgets after.
+const LEAP: Duration = Duration::from_secs(30);
+
 /// Who wants the files read now, and hears what came of it.
 type Reload = oneshot::Sender<Result<(), DeviceError>>;
 
-/// Looks, every second: at the addresses that datagrams leave from, at the device's files, at the age of its record. Sends nothing itself.
+/// Looks, every second: at the addresses that datagrams leave from, at the device's files, at the age of its record and of what nodes said, at the
+/// clocks. Sends nothing itself.
 pub(super) async fn run(core: Arc<Core>, mut reloads: mpsc::Receiver<Reload>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = core.device.changes();
+    let mut followed = *changes.borrow();
+    let mut clocks = Clocks::now();
     loop {
         let wanted = tokio::select! {
             _ = ticks.tick() => None,
+            _ = changes.changed() => None,
             Some(wanted) = reloads.recv() => Some(wanted),
         };
-        let reloaded = reload(&core).await;
+        let mut reloaded = reload(&core).await;
+        let count = *changes.borrow_and_update();
+        if count != followed {
+            followed = count;
+            reloaded = reloaded.and(follow(&core).await);
+        }
         if let Some(wanted) = wanted {
             // Whoever asked may have gone.
             let _ = wanted.send(reloaded);
         }
-        if core.has_moved() {
+        if clocks.leapt(Clocks::now()) {
+            tracing::info!("this machine has slept, or its clock was set");
+            core.wake();
+        } else if core.has_moved() {
             tracing::info!("the address of this machine has changed");
             core.tell_moved();
         }
-        if core.is_due() {
+        if core.forget_unheard() | core.is_due() {
             // What goes wrong is in the status, and comes again.
             let _ = core.current().await;
         }
     }
 }
 
-/// Reads the device's files again if they have changed, and goes on under the new key if there is one.
-async fn reload(core: &Arc<Core>) -> Result<(), DeviceError> {
+/// Reads the device's files again if they have changed.
+async fn reload(core: &Core) -> Result<(), DeviceError> {
     let device = core.device.clone();
-    let identity = match blocking(move || device.reload()).await {
-        Ok(None) => return Ok(()),
-        Ok(Some(identity)) => identity,
+    let reloaded = blocking(move || device.reload()).await;
+    if let Err(error) = &reloaded {
+        core.note_problem(Some(error.to_string()));
+    }
+    reloaded
+}
+
+/// Goes on under the key that the device has got.
+async fn follow(core: &Core) -> Result<(), DeviceError> {
+    let identity = match core.device.node_identity() {
+        Ok(identity) => identity,
         Err(error) => {
             core.note_problem(Some(error.to_string()));
             return Err(error);
         }
     };
     tracing::info!(generation = identity.generation, "the device has another key");
-    core.asker.replace(identity);
-    let copy = core.device.node_identity()?;
-    if let Err(error) = core.remote.socket().replace(copy).await {
+    if let Err(error) = core.remote.socket().replace(identity).await {
         core.note_problem(Some(error.to_string()));
     }
     // The nodes are told with a record under the new key.
     core.current().await.map(|_| ())
+}
+
+/// The two clocks at one moment: the one that is set, and goes on while the machine sleeps, and the one that neither is nor does.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    wall: UnixTime,
+    running: Instant,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self { wall: system::now(), running: Instant::now() }
+    }
+
+    /// Whether the wall clock has gone on, or back, by more than [`LEAP`] beyond what has passed since the last look.
+    fn leapt(&mut self, now: Self) -> bool {
+        let expected = self.wall.saturating_add(now.running.saturating_duration_since(self.running));
+        let off = now.wall.saturating_since(expected).max(expected.saturating_since(now.wall));
+        *self = now;
+        off > LEAP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_is_told_from_a_slow_look_and_from_a_clock_that_is_kept_in_step() {
+        let start = Clocks::now();
+        let after = |wall: i64, running: u64| Clocks {
+            wall: UnixTime::from_millis(start.wall.as_millis().saturating_add_signed(wall * 1000))
+                .expect("in range"),
+            running: start.running + Duration::from_secs(running),
+        };
+        for (wall, running, leapt) in [
+            (1, 1, false),
+            (300, 300, false),
+            (31, 1, false),
+            (32, 1, true),
+            (8 * 3600, 1, true),
+            (-40, 1, true),
+        ] {
+            let mut clocks = start;
+            assert_eq!(clocks.leapt(after(wall, running)), leapt, "{wall} s on the wall in {running} s");
+            assert!(!clocks.leapt(after(wall + 1, running + 1)), "told once");
+        }
+    }
 }

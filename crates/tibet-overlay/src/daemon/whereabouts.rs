@@ -1,6 +1,7 @@
 //! Where the device is, as this machine and its nodes see it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use jis::{Endpoint, Record};
 
@@ -19,6 +20,8 @@ struct Seen {
     observed: SocketAddr,
     /// The address they would have left from when this was looked at last.
     source: Option<SocketAddr>,
+    /// When the node last said anything.
+    heard: Instant,
 }
 
 impl Whereabouts {
@@ -27,10 +30,39 @@ impl Whereabouts {
     }
 
     /// Notes what is seen on the way to the node with this index.
-    pub(super) fn set(&mut self, node: usize, local: SocketAddr, observed: SocketAddr) {
+    pub(super) fn set(&mut self, node: usize, local: SocketAddr, observed: SocketAddr, heard: Instant) {
         if let Some(seen) = self.seen.get_mut(node) {
-            *seen = Some(Seen { local, observed, source: None });
+            *seen = Some(Seen { local, observed, source: None, heard });
         }
+    }
+
+    /// Notes that the node has said something.
+    pub(super) fn heard(&mut self, node: usize, now: Instant) {
+        if let Some(Some(seen)) = self.seen.get_mut(node) {
+            seen.heard = now;
+        }
+    }
+
+    /// Forgets what is seen on the way to nodes that have said nothing for longer than `life`: a NAT has long given that address to somebody else. Whether
+    /// there were any.
+    pub(super) fn forget_unheard(&mut self, now: Instant, life: Duration) -> bool {
+        let mut any = false;
+        for seen in &mut self.seen {
+            let old = seen.is_some_and(|seen| now.saturating_duration_since(seen.heard) > life);
+            any |= old;
+            seen.take_if(|_| old);
+        }
+        any
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget(&mut self) {
+        self.seen.fill(None);
+    }
+
+    /// Whether nothing is seen on the way to any node.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.iter().all(Option::is_none)
     }
 
     /// Whether it is news that datagrams to this node would now leave from `source`, and not from where they left when it was last spoken to.
@@ -87,13 +119,13 @@ mod tests {
     fn a_record_names_own_addresses_first_each_once_and_none_that_leads_nowhere() {
         let mut whereabouts = Whereabouts::new(3);
         assert!(whereabouts.endpoints().is_empty() && !whereabouts.behind_nat());
-        whereabouts.set(0, at("192.168.1.5:7150"), at("203.0.113.9:40000"));
-        whereabouts.set(1, at("192.168.1.5:7150"), at("203.0.113.9:40001"));
-        whereabouts.set(2, at("127.0.0.1:7150"), at("127.0.0.1:7150"));
+        whereabouts.set(0, at("192.168.1.5:7150"), at("203.0.113.9:40000"), Instant::now());
+        whereabouts.set(1, at("192.168.1.5:7150"), at("203.0.113.9:40001"), Instant::now());
+        whereabouts.set(2, at("127.0.0.1:7150"), at("127.0.0.1:7150"), Instant::now());
         let endpoints: Vec<String> = whereabouts.endpoints().iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40000", "203.0.113.9:40001"]);
         assert!(whereabouts.behind_nat());
-        whereabouts.set(9, at("192.168.1.5:7150"), at("203.0.113.9:40000"));
+        whereabouts.set(9, at("192.168.1.5:7150"), at("203.0.113.9:40000"), Instant::now());
     }
 
     #[test]
@@ -101,12 +133,28 @@ mod tests {
         let mut whereabouts = Whereabouts::new(1);
         let (here, there, node) = (at("192.168.1.5:7150"), at("192.168.1.77:7150"), at("203.0.113.9:40000"));
         assert!(!whereabouts.is_news(0, here), "nobody was told anything yet");
-        whereabouts.set(0, here, node);
+        whereabouts.set(0, here, node, Instant::now());
         assert!(whereabouts.is_news(0, there) && !whereabouts.is_news(0, there));
         assert!(!whereabouts.is_news(0, here), "back where the node has it");
         assert!(whereabouts.is_news(0, there));
-        whereabouts.set(0, there, node);
+        whereabouts.set(0, there, node, Instant::now());
         assert!(!whereabouts.is_news(0, there) && whereabouts.is_news(0, here));
+    }
+
+    #[test]
+    fn where_a_node_saw_us_before_it_went_away_for_longer_than_a_record_lives_is_forgotten() {
+        let (mut whereabouts, start, life) = (Whereabouts::new(2), Instant::now(), Duration::from_secs(3600));
+        let later = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        whereabouts.set(0, at("192.168.1.5:7150"), at("203.0.113.9:40000"), start);
+        whereabouts.set(1, at("192.168.1.5:7150"), at("203.0.113.9:40001"), start);
+        whereabouts.heard(1, later(40));
+        assert!(!whereabouts.forget_unheard(later(60), life));
+        assert!(whereabouts.forget_unheard(later(61), life) && !whereabouts.forget_unheard(later(61), life));
+        let endpoints: Vec<String> = whereabouts.endpoints().iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40001"]);
+        assert!(!whereabouts.is_empty());
+        whereabouts.forget();
+        assert!(whereabouts.is_empty() && whereabouts.endpoints().is_empty());
     }
 
     #[test]
@@ -114,7 +162,7 @@ mod tests {
         let mut whereabouts = Whereabouts::new(20);
         for node in 0..20_u8 {
             let address = SocketAddr::from(([203, 0, 113, node], 7150));
-            whereabouts.set(node.into(), address, address);
+            whereabouts.set(node.into(), address, address, Instant::now());
         }
         assert_eq!(whereabouts.endpoints().len(), Record::MAX_ENDPOINTS);
         assert!(!whereabouts.behind_nat());
