@@ -22,13 +22,11 @@ mod stream;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use tokio::runtime::Runtime;
-
 use crate::error::CliError;
-use crate::output::{Exit, Outcome};
+use crate::output::Outcome;
 use crate::process;
 use crate::settings::{BaseArgs, RegistryArgs, Settings};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Devices ask each other over UDP, and answer by trust.
 ///
@@ -110,10 +108,4 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Keys(command) => keys::run(&context, command),
         Command::Demo | Command::Completion { .. } => unreachable!("handled above"),
     }
-}
-
-/// One thread is enough: the work is the protocol's, which has a lock round it.
-fn runtime() -> Result<Runtime, CliError> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|error| CliError::new(Exit::Unavailable, format!("no runtime: {error}")))
 }

@@ -79,6 +79,15 @@ impl Outcome {
         self
     }
 
+    /// Adds a member for programs.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: Value) -> Self {
+        if let Value::Object(data) = &mut self.data {
+            data.insert(member.to_owned(), value);
+        }
+        self
+    }
+
     /// Adds a line for people.
     #[must_use]
     pub fn line(mut self, line: impl Display) -> Self {
@@ -125,7 +134,8 @@ impl Outcome {
         }
     }
 
-    fn to_json(&self) -> Value {
+    /// What programs get.
+    pub(crate) fn to_json(&self) -> Value {
         let mut object = json!({ "schema": self.schema, "version": 1 });
         if let (Value::Object(object), Value::Object(data)) = (&mut object, &self.data) {
             object.extend(data.clone());

@@ -13,20 +13,23 @@ mod register;
 mod remote;
 mod resolve;
 pub(crate) mod serve;
+mod service;
 mod status;
 mod trust;
 mod up;
 mod verify;
 mod vouch;
+mod way;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::error::CliError;
 use crate::output::Outcome;
 use crate::process;
-use crate::settings::{BaseArgs, RegistryArgs, Settings};
+use crate::settings::{BaseArgs, RegistryArgs, Settings, Typed};
 use context::Context;
 
 /// Identity belongs to the device, not to the network.
@@ -96,12 +99,21 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     process::keep_secrets_in_memory();
-    let args = Args::parse();
+    let args = parse();
     let as_json = args.base.json;
-    match run(args) {
+    match way::check(&args).and_then(|()| run(args)) {
         Ok(outcome) => outcome.print(as_json),
         Err(error) => error.print(as_json),
     }
+}
+
+/// With what was written on the command line itself marked as such.
+fn parse() -> Args {
+    let matches = Args::command().get_matches();
+    let mut args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    args.registry.typed = Typed { node: typed("node"), store: typed("store"), registry: typed("registry") };
+    args
 }
 
 fn run(args: Args) -> Result<Outcome, CliError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tibet_overlay::{NodeAddress, StateDir};
+use tibet_overlay::{NodeAddress, StateDir, StoreLocation};
 
 use crate::error::CliError;
 use crate::input;
@@ -37,6 +37,10 @@ pub(crate) struct RegistryArgs {
     #[arg(long, global = true, value_name = "DIR", env = "TIBET_REGISTRY")]
     pub(crate) registry: Option<PathBuf>,
 
+    /// Where that registry is: sqlite:PATH or postgres://USER@HOST/DATABASE [default: the state directory]
+    #[arg(long, global = true, value_name = "STORE", env = "TIBET_STORE", hide_env_values = true)]
+    pub(crate) store: Option<StoreLocation>,
+
     /// The identity to act as, where the state directory holds several
     #[arg(long, global = true, value_name = "NAME", env = "TIBET_IDENTITY")]
     pub(crate) identity: Option<String>,
@@ -44,6 +48,18 @@ pub(crate) struct RegistryArgs {
     /// Overlay nodes to use, KEY@HOST:PORT or HOST:PORT, the preferred first [default: the daemon that runs here, else the registry]
     #[arg(long, global = true, value_name = "ADDR", env = "TIBET_NODE", value_delimiter = ',')]
     pub(crate) node: Vec<NodeAddress>,
+
+    /// Which of these were written on the command line.
+    #[arg(skip)]
+    pub(crate) typed: Typed,
+}
+
+/// What stands on the command line itself, rather than in the environment or a file: what somebody wants of this one call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Typed {
+    pub(crate) node: bool,
+    pub(crate) store: bool,
+    pub(crate) registry: bool,
 }
 
 /// The configuration file. Unknown keys are refused.
@@ -72,6 +88,10 @@ struct ConfigFile {
 pub(crate) struct Settings {
     pub(crate) state: StateDir,
     pub(crate) registry: StateDir,
+    /// Where the registry of that directory is.
+    pub(crate) store: StoreLocation,
+    /// Whether this call is to work on that registry, whatever nodes and daemons there are.
+    pub(crate) registry_wanted: bool,
     pub(crate) identity: Option<String>,
     /// The overlay nodes to use; empty for none in particular.
     pub(crate) nodes: Vec<NodeAddress>,
@@ -103,9 +123,15 @@ impl Settings {
             text.parse().map_err(wrong)
         });
         let configured = configured.collect::<Result<_, _>>()?;
+        let store = match &registry.store {
+            Some(store) => store.clone(),
+            None => file.serve.location()?,
+        };
         Ok(Self {
             state,
             registry: registry_dir,
+            store,
+            registry_wanted: registry.typed.registry || registry.typed.store,
             identity: registry.identity.clone().or(file.identity),
             nodes: if registry.node.is_empty() { configured } else { registry.node.clone() },
             passphrase_file: args.passphrase_file.clone().or(file.passphrase_file),

@@ -169,7 +169,7 @@ fn an_unsigned_name_is_heard_only_where_it_is_allowed() {
     let trust = "--trust jis:old=0.9 --trust jis:other=0.9 --allow-unsigned jis:old";
     let mut listener = Listener::start(&home, &format!("--did jis:home:sensor {trust}"));
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
-    socket.set_read_timeout(Some(iot::DEADLINE)).expect("set");
+    socket.set_read_timeout(Some(common::running::DEADLINE)).expect("set");
     for (n, name) in [(1, "jis:other"), (2, "jis:old")] {
         let name: Name = name.parse().expect("name");
         let fresh = Fresh { id: [n; 8], nonce: [n; 16], now: tibet_overlay::system::now() };
@@ -364,7 +364,7 @@ fn a_reader_that_never_reads_stops_neither_the_node_nor_its_end() {
     let ended = loop {
         match child.try_wait().expect("looked") {
             Some(status) => break Some(status.code()),
-            None if signalled.elapsed() > iot::DEADLINE / 3 => break None,
+            None if signalled.elapsed() > common::running::DEADLINE / 3 => break None,
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };

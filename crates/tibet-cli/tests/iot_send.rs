@@ -35,7 +35,7 @@ struct Imitation {
 impl Imitation {
     fn of_the_sensor(seed: Option<u8>, times: usize) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        socket.set_read_timeout(Some(iot::DEADLINE)).expect("set");
+        socket.set_read_timeout(Some(common::running::DEADLINE)).expect("set");
         let port = socket.local_addr().expect("address").port();
         let thread = std::thread::spawn(move || {
             let mut bytes = [0; 65_536];
@@ -197,7 +197,7 @@ fn a_busy_identity_can_still_ask_but_does_not_remember() {
 fn a_listener_starts_while_its_own_name_is_asking() {
     let home = Home::new();
     let deaf = UdpSocket::bind("127.0.0.1:0").expect("bound");
-    deaf.set_read_timeout(Some(iot::DEADLINE)).expect("set");
+    deaf.set_read_timeout(Some(common::running::DEADLINE)).expect("set");
     let port = deaf.local_addr().expect("address").port();
     let mut asking = iot::command(&home)
         .args(ask(port, "--timeout 60").split_whitespace())

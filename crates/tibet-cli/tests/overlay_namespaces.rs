@@ -8,7 +8,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::lab::{Lab, Nat, Running};
+use common::lab::{Lab, Nat};
+use common::running::Running;
 use serde_json::Value;
 
 fn lab(nat: Nat) -> Option<Lab> {

@@ -2,93 +2,13 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::Home;
-use rustix::process::{Pid, Signal, kill_process};
+use common::network::{serve, up};
+use common::running::{DEADLINE, Running};
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// Far longer than anything here takes; only a failing test waits so long.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A command that goes on. Ended when dropped.
-struct Terminal {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Terminal {
-    fn run(home: &Home, args: &str) -> Self {
-        let mut command: Command = home.command();
-        let command = command.args(args.split_whitespace()).arg("--json");
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
-        let out = child.stdout.take().expect("a pipe");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// The next object with these members.
-    fn event(&self, event: &str, member: &str, value: &str) -> Value {
-        let until = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            let object: Value = serde_json::from_str(&line).expect("JSON");
-            if object["event"] == event && (member.is_empty() || object[member] == value) {
-                return object;
-            }
-            seen.push(line);
-        }
-        panic!("no {event} with {member} {value:?} in {seen:#?}")
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("signalled");
-    }
-
-    fn ended(&mut self) -> Option<i32> {
-        let until = Instant::now() + DEADLINE;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().expect("waited") {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("it does not end")
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn serve(home: &Home) -> (Terminal, String) {
-    let node = Terminal::run(home, "serve --bind 127.0.0.1:0 --http none --keepalive 5");
-    let serving = node.event("serving", "", "");
-    let address = serving["address"].as_str().expect("an address").to_owned();
-    (node, address)
-}
-
-fn up(home: &Home, name: &str, node: &str, more: &str) -> Terminal {
-    home.ok(&format!("id new {name}"));
-    let device = Terminal::run(home, &format!("up --node {node} --bind 127.0.0.1:0 --no-discovery {more}"));
-    device.event("up", "name", name);
-    device.event("node", "state", "registered");
-    device
-}
 
 #[test]
 fn devices_are_verified_resolved_found_and_pinged_by_name() {
@@ -178,6 +98,88 @@ fn a_trusted_name_gets_through_and_a_rotated_key_is_taken_up() {
         }
         assert!(Instant::now() < until, "{verified}");
     }
+}
+
+/// What a node has of a name, asked as a stranger who remembers nothing.
+fn generation(at: &str, name: &str) -> Value {
+    let ran = Home::new().run(&format!("resolve {name} --node {at} --json"));
+    serde_json::from_str::<Value>(&ran.out).expect("JSON")["generation"].clone()
+}
+
+#[test]
+fn a_new_key_and_its_end_reach_the_nodes_of_the_daemon_before_the_command_ends() {
+    let (one, other, sensor) = (Home::new(), Home::new(), Home::new());
+    let ((_one, one), (_other, other)) = (serve(&one), serve(&other));
+    let up = up(&sensor, "jis:home:sensor", &format!("{one},{other}"), "");
+    for at in [&one, &other] {
+        while generation(at, "jis:home:sensor") != 0 {}
+    }
+    let rotated = sensor.json("id rotate", 0);
+    let told = |node: &str| serde_json::json!({ "node": node, "told": true, "problem": null });
+    assert_eq!(rotated["nodes"], serde_json::json!([told(&one), told(&other)]));
+    assert_eq!(rotated["registry_told"], false);
+    for at in [&one, &other] {
+        assert_eq!(generation(at, "jis:home:sensor"), 1, "{at}");
+    }
+    // It did not lose its way to the device, which a word from another socket would have done.
+    let verified = Home::new().json(&format!("verify jis:home:sensor --node {one}"), 0);
+    assert_eq!((&verified["verified"], &verified["generation"]), (&true.into(), &1.into()), "{verified}");
+    assert!(!sensor.state().join("registry").exists(), "a device needs no registry");
+
+    let revoked = sensor.json("id revoke --reason stolen", 0);
+    assert_eq!(revoked["nodes"].as_array().map(Vec::len), Some(2));
+    assert!(revoked["nodes"].as_array().expect("nodes").iter().all(|node| node["told"] == true), "{revoked}");
+    for at in [&one, &other] {
+        let ran = Home::new().run(&format!("resolve jis:home:sensor --node {at}"));
+        assert!(ran.code == Some(1) && ran.out.contains("revoked"), "{at}: {ran:?}");
+    }
+    drop(up);
+}
+
+#[test]
+fn a_new_key_is_sent_to_the_given_nodes_and_that_none_has_heard_is_no_success() {
+    let (server, hub) = (Home::new(), Home::new());
+    let (_node, at) = serve(&server);
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let nobody = closed.local_addr().expect("an address");
+    hub.ok("id new jis:home:hub");
+    hub.ok(&format!("register --node {at}"));
+    let rotated = hub.json(&format!("id rotate --node {at},{nobody}"), 0);
+    assert_eq!(rotated["nodes"][0]["told"], true, "{rotated}");
+    assert_eq!(rotated["nodes"][1]["told"], false, "{rotated}");
+    assert_eq!(generation(&at, "jis:home:hub"), 1);
+
+    let lost = hub.run(&format!("id rotate --node {nobody}"));
+    assert_eq!(lost.code, Some(69), "{lost:?}");
+    assert!(lost.out.contains("rotated jis:home:hub to generation 2"), "{lost:?}");
+    assert!(
+        lost.out.contains("not told to the node") && lost.out.contains("try: tibet-overlay register --node"),
+        "{lost:?}"
+    );
+    // As it says.
+    hub.ok(&format!("register --node {at}"));
+    assert_eq!(generation(&at, "jis:home:hub"), 2);
+    let revoked = hub.run(&format!("id revoke --node {nobody} --json"));
+    assert_eq!(revoked.code, Some(69), "{revoked:?}");
+    let again = hub.json(&format!("id revoke --node {at}"), 0);
+    assert_eq!(again["nodes"][0]["told"], true, "{again}");
+    assert_eq!(hub.run(&format!("resolve jis:home:hub --node {at}")).code, Some(1));
+}
+
+#[test]
+fn up_tells_where_the_node_sees_the_device_and_logs_on_standard_error() {
+    let (server, hub) = (Home::new(), Home::new());
+    let (_node, at) = serve(&server);
+    hub.ok("id new jis:home:hub");
+    let arguments = format!("up --node {at} --bind 127.0.0.1:0 --no-discovery");
+    let up = Running::start(hub.command().args(arguments.split(' ')));
+    let line = up.line("registered with");
+    assert!(line.contains(&format!("registered with {at}; the node sees it at 127.0.0.1:")), "{line}");
+    let logged = up.note("registered");
+    assert!(
+        logged.contains("INFO") && !logged.contains('\u{1b}'),
+        "no colours where nobody sees them: {logged:?}"
+    );
 }
 
 #[test]

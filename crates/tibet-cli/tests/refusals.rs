@@ -6,7 +6,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
-use common::{Home, text};
+use common::{Home, finish, text};
 
 /// Runs and compares the exit code and standard error; nothing may be on standard output.
 fn refused(home: &Home, args: &str, code: i32, err: &str) {
@@ -21,20 +21,18 @@ fn where_nothing_is_yet() {
     let state = home.state();
     let state = text(&state);
     let no_registry = format!(
-        "error: there is no registry in {state}\n  try: tibet-overlay register makes one; --registry DIR uses another\n"
+        "error: there is no registry in {state}\n  try: tibet-overlay register makes one; --registry DIR or --store STORE uses another\n"
     );
-    for args in [
-        "verify jis:a",
-        "resolve jis:a",
-        "find mqtt",
-        "status",
-        "trust jis:a",
-        "trust jis:a 0.5",
-        "audit list",
-        "audit export",
-        "audit verify",
-    ] {
+    for args in
+        ["trust jis:a", "trust jis:a 0.5", "audit list", "audit export", "audit verify", "pending list"]
+    {
         refused(&home, args, 1, &no_registry);
+    }
+    let no_node_either = format!(
+        "error: there is no registry in {state}\n  try: --node ADDR asks an overlay node, or tibet-overlay up --node ADDR in another terminal; tibet-overlay register makes a registry here, --registry DIR uses another\n"
+    );
+    for args in ["verify jis:a", "resolve jis:a", "find mqtt", "status"] {
+        refused(&home, args, 1, &no_node_either);
     }
     let no_identity =
         format!("error: there is no identity in {state}\n  try: tibet-overlay id new jis:home:hub\n");
@@ -170,6 +168,60 @@ fn what_clap_refuses_is_misuse() {
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{args}");
         assert!(!ran.out.is_empty(), "{args}");
     }
+}
+
+#[test]
+fn a_flag_that_would_do_nothing_is_refused_where_it_was_typed() {
+    let home = Home::with_hub();
+    let node = "--node 127.0.0.1:9";
+    let on_registry =
+        "the same without --node where the registry is; --registry DIR or --store STORE says which one";
+    for command in ["trust", "vouch", "audit", "pending", "enrol", "grant", "serve"] {
+        let rest = match command {
+            "audit" => "list",
+            "pending" => "list",
+            "serve" => "--http none",
+            "enrol" | "grant" => "jis:home:*",
+            _ => "jis:home:hub",
+        };
+        refused(
+            &home,
+            &format!("{command} {rest} {node}"),
+            2,
+            &format!(
+                "error: {command} works on a registry, and asks no node: --node would do nothing\n  try: {on_registry}\n"
+            ),
+        );
+    }
+    for command in ["id show", "id new jis:b", "id export", "demo"] {
+        let name = command.trim_end_matches(" jis:b");
+        refused(
+            &home,
+            &format!("{command} {node}"),
+            2,
+            &format!("error: {name} asks no node: --node would do nothing\n  try: the same without --node\n"),
+        );
+    }
+    refused(
+        &home,
+        "ping jis:a --store sqlite:x",
+        2,
+        "error: ping uses no registry: --store would do nothing\n  try: the same without --store\n",
+    );
+    refused(
+        &home,
+        &format!("resolve jis:home:hub {node} --registry x"),
+        2,
+        "error: --node asks a node, and --registry chooses a registry here: resolve does one of them\n  try: the same without --registry, or without --node\n",
+    );
+    // The environment is for all commands alike.
+    let ran = finish(home.command().env("TIBET_NODE", "127.0.0.1:9").args(["trust", "jis:home:hub"]));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(
+        home.json("status --registry .local/state/tibet", 0)["tokens"].as_u64(),
+        Some(1),
+        "nothing was changed"
+    );
 }
 
 #[test]

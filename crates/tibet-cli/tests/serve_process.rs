@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::running::Running;
 use common::{Home, finish};
 use jis::AnswerOutcome;
 use rustix::process::Signal;
@@ -72,20 +73,54 @@ fn in_words_it_says_the_same() {
     let home = Home::new();
     let port = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("address").port();
     let address = format!("127.0.0.1:{port}");
-    let mut child = home
-        .command()
-        .args(["serve", "--http", "none", "--bind", &address])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("a pipe")));
-    assert_eq!(lines.next().expect("a line").expect("text"), format!("serving 0 identities on {address}"));
-    let second = lines.next().expect("a line").expect("text");
-    assert!(second.starts_with("devices: tibet-overlay up --node z"), "{second}");
-    assert!(second.ends_with(&format!("@HOST:{port}")), "{second}");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).expect("signalled");
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
-    assert!(lines.next().is_none());
+    let serve = Running::start(home.command().args(["serve", "--http", "127.0.0.1:0", "--bind", &address]));
+    serve.line("devices ");
+    let socket = home.state().join("node/operator.sock");
+    assert!(socket.exists(), "what it names is there");
+    serve.signal(Signal::TERM);
+    let ran = serve.wait();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let said: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(said[0], format!("serving 0 identities on {address}"));
+    let row = |name: &str| {
+        let row = said.iter().find_map(|line| line.trim_start().strip_prefix(name));
+        row.unwrap_or_else(|| panic!("no {name} in {said:#?}")).trim_start().to_owned()
+    };
+    assert!(row("node ").starts_with("jis:ed25519:z6Mk"), "{said:#?}");
+    assert_eq!(row("UDP "), address);
+    assert!(row("HTTP ").starts_with("http://127.0.0.1:"), "{said:#?}");
+    assert_eq!(row("operator "), format!("http on the Unix socket {}", text(&socket)));
+    assert_eq!((row("store "), row("policy ")), ("the state directory".to_owned(), "open".to_owned()));
+    let devices = row("devices ");
+    assert!(
+        devices.starts_with("tibet-overlay up --node z6Mk") && devices.ends_with(&format!("@HOST:{port}")),
+        "{devices}"
+    );
+}
+
+/// SECURITY R25: whoever can read the operator's token is the operator.
+#[test]
+fn an_operator_token_that_others_can_read_is_not_used_also_not_from_the_configuration() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let token = home.write("token", "0123456789abcdef0123456789abcdef\n");
+    let file = home.write("my.toml", format!("[serve]\noperator_token = {token:?}\n"));
+    let mode = |mode| std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    let arguments = "serve --bind 127.0.0.1:0 --http none";
+    for more in [format!("--operator-token {token}"), format!("--config {file}")] {
+        mode(0o640);
+        let ran = home.run(&format!("{arguments} {more}"));
+        assert_eq!(ran.code, Some(77), "{more}: {ran:?}");
+        assert!(ran.err.contains(&format!("chmod 600 {token}")), "{more}: {}", ran.err);
+        mode(0o600);
+        let serve = Running::start(home.command().args(arguments.split(' ')).args(more.split(' ')));
+        serve.line("devices ");
+        serve.signal(Signal::TERM);
+        assert_eq!(serve.wait().code, Some(0), "{more}");
+    }
+    let short = home.write("short", "abc");
+    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    assert_eq!(home.run(&format!("{arguments} --operator-token {short}")).code, Some(78));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Home, finish, text};
+use common::{Home, finish, network, text};
 
 fn state_dir(home: &Home, environment: &[(&str, &str)], args: &[&str]) -> String {
     let ran = finish(home.command().envs(environment.iter().copied()).args(args).args(["info", "--json"]));
@@ -143,4 +143,66 @@ fn a_file_without_end_is_not_read_without_end() {
         let ran = home.run(args);
         assert!(matches!(ran.code, Some(2 | 78)) && ran.err.contains("too long"), "{args}: {ran:?}");
     }
+}
+
+/// One rule for all commands: flag before environment before the configuration file before the state directory.
+#[test]
+fn every_command_works_on_the_store_that_was_chosen() {
+    let home = Home::new();
+    let (own, chosen) = (home.state().join("registry/registry.db"), home.path("chosen.db"));
+    let store = format!("sqlite:{}", text(&chosen));
+    let file = home.write("my.toml", format!("[serve]\nstore = {store:?}\n"));
+    home.ok("id new jis:home:hub");
+    home.ok("--state-dir S id new jis:home:lamp");
+    home.ok(&format!("register --capability mqtt --config {file}"));
+    home.ok(&format!("--state-dir S --registry {} --config {file} register", text(&home.state())));
+    let ways = [format!("--config {file}"), format!("--store {store}")];
+    for way in &ways {
+        let status = home.json(&format!("status {way}"), 0);
+        assert_eq!((&status["total_devices"], &status["store"]), (&2.into(), &text(&chosen).into()));
+        assert_eq!(home.json(&format!("verify jis:home:hub {way}"), 0)["verified"], true);
+        assert_eq!(home.json(&format!("resolve jis:home:hub {way}"), 0)["resolved"], true);
+        assert_eq!(home.json(&format!("find mqtt {way}"), 0)["total"], 1);
+        home.ok(&format!("trust jis:home:lamp 0.4 {way}"));
+        home.ok(&format!("vouch jis:home:lamp {way}"));
+        assert_eq!(
+            home.json(&format!("audit list --action register {way}"), 0)["tokens"][0]["action"],
+            "register"
+        );
+        assert_eq!(home.json(&format!("audit verify {way}"), 0)["intact"], true);
+        assert!(home.ok(&format!("audit export {way}")).contains("jis:home:lamp"));
+        assert_eq!(home.json(&format!("pending list {way}"), 0)["requests"], serde_json::json!([]));
+        let origin = home.json(&format!("status {way}"), 0)["registry"].clone();
+        assert_eq!(home.json(&format!("enrol jis:home:* {way}"), 0)["origin"], origin);
+        assert_eq!(home.json(&format!("grant jis:home:hub:* {way}"), 0)["origin"], origin);
+        assert_eq!(home.json(&format!("id rotate {way}"), 0)["registry_told"], true);
+        assert!(!own.exists(), "{way}");
+    }
+    let ran = finish(home.command().env("TIBET_STORE", &store).args(["status", "--json"]));
+    assert!(ran.out.contains("\"total_devices\":2"), "{ran:?}");
+    // The flag wins, and what is not there is not made by looking.
+    assert_eq!(
+        home.run(&format!("status --config {file} --store sqlite:{}", text(&home.path("none.db")))).code,
+        Some(1)
+    );
+    assert!(!home.path("none.db").exists());
+    let wrong = home.write("wrong.toml", "[serve]\nstore = \"mysql://x\"\n");
+    let ran = home.run(&format!("status --config {wrong}"));
+    assert_eq!(ran.code, Some(78), "{ran:?}");
+    assert!(ran.err.contains("store in the configuration file: a store is sqlite:PATH"), "{}", ran.err);
+}
+
+#[test]
+fn info_names_the_nodes_and_whether_a_daemon_runs() {
+    let home = Home::new();
+    let info = home.json("info", 0);
+    assert_eq!((&info["nodes"], &info["daemons"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert!(home.ok("info").contains("none runs; tibet-overlay up --node ADDR starts one"));
+    let file = home.write("my.toml", "node = [\"node.example\"]\n");
+    assert_eq!(home.json(&format!("info --config {file}"), 0)["nodes"][0], "node.example:7150");
+    let (server, device) = (Home::new(), Home::new());
+    let (_node, at) = network::serve(&server);
+    let _up = network::up(&device, "jis:home:hub", &at, "");
+    assert_eq!(device.json("info", 0)["daemons"], serde_json::json!(["jis:home:hub"]));
+    assert!(device.ok("info").contains("runs as jis:home:hub"));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Home, members};
+use common::{Home, members, network};
 use serde_json::Value;
 
 fn check(value: &Value, schema: &str, expected: &str) {
@@ -18,8 +18,17 @@ const IDENTITY: &str = "name did fingerprint overlay_address public_key generati
     files files.identity_key files.next_key files.next_key_is_offline";
 const RESOLVED: &str =
     "name resolved endpoint endpoints behind_nat capabilities fingerprint overlay_address public_key
-    generation seq expires_at stale trust_score zone source reason record";
-const VERIFIED: &str = "name verified trust_score zone fingerprint bound_since asked path reason proof";
+    generation seq expires_at stale trust_score zone source node reason notes record presence last_seen observed bound_since";
+const VERIFIED: &str = "name verified trust_score zone fingerprint public_key generation bound_since presence asked path node node_key
+    device rtt_ms device_rtt_ms reason notes proof";
+const FOUND_NONE: &str = "capability node total devices";
+const FOUND: &str =
+    "capability node total devices devices[].name devices[].endpoint devices[].presence devices[].trust_score
+    devices[].zone";
+const REGISTERED: &str =
+    "name changed fingerprint overlay_address generation seq expires_at endpoints capabilities behind_nat trust_score zone
+    registry nodes";
+const CHANGED_KEY: &str = "registry_told nodes";
 const TRUST: &str =
     "name trust_score zone source disputed fira fira.score fira.frequency fira.integrity fira.recency
     fira.anomaly fira.interactions fira.verify_pass fira.verify_fail fira.anomalies";
@@ -36,7 +45,7 @@ fn demo_and_info() {
     check(
         &home.json("info", 0),
         "tibet.overlay.info",
-        "program_version state_dir registry_file registry_exists config_file network identities",
+        "program_version state_dir registry_file registry_exists config_file network identities nodes daemons",
     );
 }
 
@@ -50,8 +59,9 @@ fn identities() {
     let did = home.json("id export --format did", 0);
     assert_eq!(did["schema"], "tibet.overlay.id.export");
     assert!(did["did_document"]["verificationMethod"].is_array(), "{did}");
-    check(&home.json("id rotate", 0), "tibet.overlay.id.rotate", IDENTITY);
-    check(&home.json("id revoke", 0), "tibet.overlay.id.revoke", IDENTITY);
+    let changed = format!("{IDENTITY} {CHANGED_KEY}");
+    check(&home.json("id rotate", 0), "tibet.overlay.id.rotate", &changed);
+    check(&home.json("id revoke", 0), "tibet.overlay.id.revoke", &changed);
 }
 
 #[test]
@@ -61,23 +71,18 @@ fn the_registry() {
     check(
         &home.json("register --capability mqtt --endpoint 203.0.113.1:1", 0),
         "tibet.overlay.register",
-        "name changed fingerprint overlay_address generation seq expires_at endpoints capabilities behind_nat trust_score zone
-         registry",
+        REGISTERED,
     );
     check(&home.json("verify jis:home:hub", 0), "tibet.overlay.verify", VERIFIED);
     check(&home.json("verify jis:nobody", 1), "tibet.overlay.verify", VERIFIED);
     check(&home.json("resolve jis:home:hub", 0), "tibet.overlay.resolve", RESOLVED);
     check(&home.json("resolve jis:nobody", 1), "tibet.overlay.resolve", RESOLVED);
-    check(
-        &home.json("find mqtt", 0),
-        "tibet.overlay.find",
-        "capability total devices devices[].name devices[].endpoint devices[].trust_score devices[].zone",
-    );
-    check(&home.json("find nothing", 1), "tibet.overlay.find", "capability total devices");
+    check(&home.json("find mqtt", 0), "tibet.overlay.find", FOUND);
+    check(&home.json("find nothing", 1), "tibet.overlay.find", FOUND_NONE);
     check(
         &home.json("status", 0),
         "tibet.overlay.status",
-        "registry total_devices behind_nat_percent average_trust zones zones.groen zones.geel zones.rood revoked capabilities
+        "registry store total_devices behind_nat_percent average_trust zones zones.groen zones.geel zones.rood revoked capabilities
          tokens devices devices[].name devices[].endpoint devices[].behind_nat devices[].trust_score devices[].zone
          devices[].stale",
     );
@@ -90,6 +95,54 @@ fn the_registry() {
         "tibet.overlay.vouch",
         "voucher subject factor expires_at trust_score zone source",
     );
+}
+
+/// The same members whoever answers: the registry here, a node, the daemon.
+#[test]
+fn a_node_and_the_daemon_answer_in_the_shapes_of_the_registry() {
+    let (server, hub, asker) = (Home::new(), Home::new(), Home::new());
+    let (_node, at) = network::serve(&server);
+    let _up = network::up(&hub, "jis:home:hub", &at, "--capability mqtt");
+    asker.ok("id new jis:home:phone");
+    let node = format!("--node {at}");
+    let nodes = "nodes[].node nodes[].registered nodes[].changed nodes[].observed nodes[].bound_since nodes[].problem";
+    check(
+        &asker.json(&format!("register {node}"), 0),
+        "tibet.overlay.register",
+        &format!("{REGISTERED} {nodes}"),
+    );
+    for (home, way) in [(&asker, node.as_str()), (&hub, "")] {
+        check(&home.json(&format!("verify jis:home:hub {way}"), 0), "tibet.overlay.verify", VERIFIED);
+        check(&home.json(&format!("verify jis:nobody {way}"), 1), "tibet.overlay.verify", VERIFIED);
+        check(&home.json(&format!("resolve jis:home:hub {way}"), 0), "tibet.overlay.resolve", RESOLVED);
+        check(&home.json(&format!("resolve jis:nobody {way}"), 1), "tibet.overlay.resolve", RESOLVED);
+        check(&home.json(&format!("find mqtt {way}"), 0), "tibet.overlay.find", FOUND);
+        check(&home.json(&format!("find nothing {way}"), 1), "tibet.overlay.find", FOUND_NONE);
+    }
+    let told = "nodes[].node nodes[].told nodes[].problem";
+    let changed = format!("{IDENTITY} {CHANGED_KEY} {told}");
+    check(&asker.json(&format!("id rotate {node}"), 0), "tibet.overlay.id.rotate", &changed);
+    check(&hub.json("id rotate", 0), "tibet.overlay.id.rotate", &changed);
+    check(&hub.json("id revoke", 0), "tibet.overlay.id.revoke", &changed);
+}
+
+#[test]
+fn what_goes_on_says_where() {
+    let (server, hub) = (Home::new(), Home::new());
+    let node = network::run(&server, "serve --bind 127.0.0.1:0 --http none");
+    let serving = node.event("serving", "", "");
+    check(
+        &serving,
+        "tibet.overlay.serve",
+        "event name address key identities http operator_socket store policy approval",
+    );
+    hub.ok("id new jis:home:hub");
+    let at = serving["address"].as_str().expect("an address");
+    let up = network::run(&hub, &format!("up --node {at} --bind 127.0.0.1:0 --no-discovery"));
+    check(&up.event("up", "", ""), "tibet.overlay.up", "event name address nodes control");
+    let registered = up.event("node", "state", "registered");
+    check(&registered, "tibet.overlay.up", "event node key state observed expires_at problem");
+    assert!(registered["observed"].is_string(), "{registered}");
 }
 
 #[test]

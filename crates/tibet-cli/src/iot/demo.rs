@@ -21,10 +21,10 @@ use tibet_ping::{
 };
 use zeroize::Zeroizing;
 
-use super::runtime;
 use super::stream::payload_text;
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, bold, zone_word};
+use crate::process::runtime;
 use crate::story::Steps;
 
 const HUB: &str = "jis:home:hub";
@@ -34,7 +34,7 @@ const SHED: &str = "jis:garden:shed";
 pub(super) fn run() -> Result<Outcome, CliError> {
     let scratch = tempfile::tempdir().map_err(|error| unavailable("no temporary directory", error))?;
     let begun = Instant::now();
-    let steps = runtime()?.block_on(async {
+    let steps = runtime(1)?.block_on(async {
         let mut story = Story::begin(scratch.path()).await?;
         story.tell().await?;
         Ok::<_, CliError>(story.steps)

@@ -11,9 +11,10 @@ use tibet_ping::{Discovered, NodeConfig};
 use super::node_args::{DiscoveryArgs, NodeArgs, Setup};
 use super::own::Momentary;
 use super::stream::note;
-use super::{Context, audit_file, input, listen, own, runtime};
+use super::{Context, audit_file, input, listen, own};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, plain};
+use crate::process::runtime;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,7 +66,7 @@ struct Searcher {
 pub(super) fn run(context: &Context, args: &DiscoverArgs) -> Result<Outcome, CliError> {
     let setup = args.node.read()?;
     let wait = input::seconds("--timeout", args.timeout)?;
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let (searcher, mut node) = node(context, args, &setup)?;
         node.start().await.map_err(|error| listen::start_error(error, args.port))?;
         let searched = tokio::select! {

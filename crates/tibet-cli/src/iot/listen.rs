@@ -20,9 +20,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::node_args::{DiscoveryArgs, NodeArgs, Setup};
 use super::stream::{Closed, Stream, note};
-use super::{Context, audit_file, input, runtime};
+use super::{Context, audit_file, input};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, shown};
+use crate::process::runtime;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -94,7 +95,7 @@ struct Plan {
 
 pub(super) fn run(context: &Context, args: &ListenArgs) -> Result<Outcome, CliError> {
     let plan = plan(args)?;
-    match runtime()?.block_on(listen(context, args, plan)) {
+    match runtime(1)?.block_on(listen(context, args, plan)) {
         Ok(()) | Err(Closed::Reader) => Ok(Outcome::text_only(String::new())),
         Err(Closed::Failed(error)) => Err(error),
     }

@@ -18,9 +18,10 @@ use super::listen::{changed_key, proof_word};
 use super::node_args::{NodeArgs, Setup};
 use super::own::{Momentary, Noted, Own};
 use super::stream::{Closed, Stream, note, payload_json, payload_text};
-use super::{Context, audit_file, input, runtime};
+use super::{Context, audit_file, input};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, plain, score, zone_word};
+use crate::process::runtime;
 
 /// An answer that has not come by now may be longer than the question: then it waits there until we have shown that we are where we seem to be.
 const SHOW_OURSELVES_AFTER: Duration = Duration::from_millis(300);
@@ -97,7 +98,7 @@ struct Plan {
 pub(super) fn run(context: &Context, args: &SendArgs) -> Result<Outcome, CliError> {
     let plan = plan(args)?;
     let done = |exit| Outcome::text_only(String::new()).exit(exit);
-    match runtime()?.block_on(send(context, args, plan)) {
+    match runtime(1)?.block_on(send(context, args, plan)) {
         Ok(accepted) => Ok(done(if accepted { Exit::Yes } else { Exit::No })),
         Err(Closed::Reader) => Ok(done(Exit::Yes)),
         Err(Closed::Failed(error)) => Err(error),

@@ -1,19 +1,19 @@
 //! `tibet-overlay audit …`
 
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind};
+mod export;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use jis::{Name, PublicKey};
 use serde_json::{Value, json};
 use tibet_core::{Finding, Head, LogCheck, LogReport, Query, TokenLines, verify_log};
-use tibet_overlay::{AuditFormat, ExportError, system};
+use tibet_overlay::system;
 
 use super::Context;
 use crate::error::CliError;
 use crate::input;
-use crate::output::{Exit, Outcome, mark, plain, shown};
+use crate::output::{Exit, Outcome, mark, plain};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, command: AuditCommand) -> Result<Outcome, C
         AuditCommand::List { action, since, limit } => {
             list(context, Query { action, since, limit: limit.max(1), ..Query::default() })
         }
-        AuditCommand::Export { format, output } => export(context, format, output.as_deref()),
+        AuditCommand::Export { format, output } => export::run(context, format, output.as_deref()),
         AuditCommand::Verify { file, key, head } => {
             let head = head.map(|text| parse_head(&text)).transpose()?;
             match file {
@@ -81,7 +81,7 @@ fn list(context: &Context, query: Query) -> Result<Outcome, CliError> {
         let message = "--since: expected a time such as 2026-11-21T08:30:00, or a date";
         return Err(CliError::new(Exit::Usage, message));
     }
-    let tokens = context.existing_overlay()?.registry().tokens(&query)?;
+    let tokens = context.existing_registry()?.tokens(&query)?;
     let parsed = |line: String| serde_json::from_str::<Value>(&line).unwrap_or(Value::Null);
     let data =
         json!({ "tokens": tokens.iter().map(|token| parsed(token.to_json_line())).collect::<Vec<_>>() });
@@ -99,71 +99,6 @@ fn list(context: &Context, query: Query) -> Result<Outcome, CliError> {
     } else {
         outcome.table(&["TIME", "ACTION", "WHAT", "HASH"], rows.collect())
     })
-}
-
-fn export(context: &Context, format: Format, output: Option<&Path>) -> Result<Outcome, CliError> {
-    let mut overlay = context.existing_overlay()?;
-    let format = match format {
-        Format::Jsonl => AuditFormat::JsonLines,
-        Format::Json => AuditFormat::Json,
-    };
-    let Some(path) = output else {
-        // The log itself is the output; there is nothing to add to it.
-        let exported = overlay.export_audit(format, &mut BufWriter::new(std::io::stdout().lock()));
-        return match exported {
-            Err(ExportError::Write(error)) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(ExportError::Write(error).into())
-            }
-            Err(ExportError::Write(_)) | Ok(_) => Ok(Outcome::text_only(String::new())),
-            Err(error) => Err(error.into()),
-        };
-    };
-    let count = write_whole(path, |file| Ok(overlay.export_audit(format, file)?))?;
-    let (head, key) = (overlay.registry().head()?, overlay.registry().log_key().to_multibase());
-    let head = head.as_ref().map(head_text);
-    let data = json!({ "tokens": count, "file": path.display().to_string(), "head": head, "key": key });
-    Ok(Outcome::new("tibet.overlay.audit.export", data)
-        .line(format_args!("{count} tokens to {}", shown(path)))
-        .pairs(&[("signed by", key), ("head", head.unwrap_or_default())])
-        .line("Note the head elsewhere: tibet-overlay audit verify --head notices with it what is cut off later."))
-}
-
-/// Writes a file under another name first: what was at `path` stays until the new file is whole.
-fn write_whole<T>(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, CliError>,
-) -> Result<T, CliError> {
-    let failed =
-        |error: std::io::Error| CliError::new(Exit::Unavailable, format!("{}: {error}", path.display()));
-    if path.is_file() && begins_as_database(path) {
-        return Err(CliError::new(
-            Exit::Usage,
-            format!("{} is a database; it would be overwritten", path.display()),
-        ));
-    }
-    if path.symlink_metadata().is_ok_and(|file| !file.is_file()) {
-        // A pipe or a device: there is nothing to keep, and nothing to give another name.
-        return write(&mut BufWriter::new(File::create(path).map_err(failed)?));
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let mut file = BufWriter::new(File::create(&temporary).map_err(failed)?);
-    let written = write(&mut file).and_then(|out| {
-        file.get_ref().sync_all().and_then(|()| std::fs::rename(&temporary, path)).map_err(failed)?;
-        Ok(out)
-    });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn begins_as_database(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut start = [0; 16];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
-        && start == *b"SQLite format 3\0"
 }
 
 /// A key, or the file of one such as a node's `log.pub`.
@@ -187,29 +122,29 @@ fn own_key(context: &Context, path: &Path) -> Result<Option<PublicKey>, CliError
     {
         return Ok(Some(key));
     }
-    if !context.settings.registry.has_registry() {
+    if !context.has_registry() {
         return Ok(None);
     }
-    Ok(Some(*context.existing_overlay()?.registry().log_key()))
+    Ok(Some(*context.registry()?.log_key()))
 }
 
 fn verify_registry(context: &Context, key: Option<&str>, head: Option<&Head>) -> Result<Outcome, CliError> {
     let expected = parse_key(key)?;
-    let mut overlay = context.existing_overlay()?;
-    overlay.registry_mut().flush(system::now())?;
-    let audit = overlay.registry().audit(head)?;
+    let mut registry = context.existing_registry()?;
+    registry.flush(system::now())?;
+    let audit = registry.audit(head)?;
     let problems: Vec<Value> = audit
         .problems
         .iter()
         .map(|problem| json!({ "name": problem.name.as_str(), "problem": problem.what }))
         .collect();
-    let key = overlay.registry().log_key().to_multibase();
+    let key = registry.log_key().to_multibase();
     let mut data = report_json(&audit.log, Some(&key));
     data["identities"] = json!(audit.identities);
     data["identity_problems"] = json!(problems);
     data["index_problem"] = json!(audit.indexes);
     // Whoever exchanges the whole registry brings a log key along; only a key known from elsewhere shows that.
-    let other_key = expected.is_some_and(|expected| expected != *overlay.registry().log_key());
+    let other_key = expected.is_some_and(|expected| expected != *registry.log_key());
     let intact = audit.is_clean() && !other_key;
     data["intact"] = json!(intact);
     let mut outcome = report_text(Outcome::new("tibet.overlay.audit.verify", data), &audit.log, intact);

@@ -1,8 +1,9 @@
 //! What subcommands share: the settings, and how they lead to a registry and an identity.
 
 use jis::{Fingerprint, Name};
-use tibet_overlay::{IdentityOverlay, LocalDevice};
-use tibet_registry::SqliteStore;
+use tibet_overlay::server::AnyRegistry;
+use tibet_overlay::{LocalDevice, StoreLocation};
+use tibet_registry::Policy;
 
 use crate::error::CliError;
 use crate::identities::parse_name;
@@ -18,28 +19,55 @@ impl Context {
         Self { settings }
     }
 
-    /// The registry, made if it is not there.
-    pub(super) fn overlay(&self) -> Result<IdentityOverlay<SqliteStore>, CliError> {
-        Ok(IdentityOverlay::open(self.settings.registry.clone())?)
+    /// The registry that every command works on which works on one, made if it is not there.
+    pub(super) fn registry(&self) -> Result<AnyRegistry, CliError> {
+        let Settings { registry, store, .. } = &self.settings;
+        Ok(registry.open_for_serving(store, Policy::default())?)
     }
 
     /// The registry, which must be there.
-    pub(super) fn existing_overlay(&self) -> Result<IdentityOverlay<SqliteStore>, CliError> {
-        if self.settings.registry.has_registry() {
-            return self.overlay();
-        }
-        let message = format!("there is no registry in {}", self.settings.registry.root().display());
-        Err(CliError::new(Exit::No, message)
-            .hint("tibet-overlay register makes one; --registry DIR uses another"))
+    pub(super) fn existing_registry(&self) -> Result<AnyRegistry, CliError> {
+        self.registry_or("tibet-overlay register makes one; --registry DIR or --store STORE uses another")
     }
 
-    /// The registry with the identity of this name in it, where its keys are here: so that it can be asked to prove itself.
-    pub(super) fn overlay_with(&self, name: &Name) -> Result<IdentityOverlay<SqliteStore>, CliError> {
-        let mut overlay = self.existing_overlay()?;
-        if self.settings.state.identity(name, None).exist() {
-            overlay.adopt(self.settings.open_device(name)?);
+    /// The registry for what nodes would be asked, if there were any.
+    pub(super) fn registry_instead_of_nodes(&self) -> Result<AnyRegistry, CliError> {
+        self.registry_or(
+            "--node ADDR asks an overlay node, or tibet-overlay up --node ADDR in another terminal; tibet-overlay register makes a registry here, --registry DIR uses another",
+        )
+    }
+
+    fn registry_or(&self, hint: &str) -> Result<AnyRegistry, CliError> {
+        if self.has_registry() {
+            return self.registry();
         }
-        Ok(overlay)
+        let message = format!("there is no registry in {}", self.registry_place());
+        Err(CliError::new(Exit::No, message).hint(hint))
+    }
+
+    /// Whether there is one. Of a database only opening it shows that.
+    pub(super) fn has_registry(&self) -> bool {
+        match &self.settings.store {
+            StoreLocation::Own => self.settings.registry.has_registry(),
+            StoreLocation::Sqlite(path) => std::fs::metadata(path).is_ok_and(|file| file.len() > 0),
+            StoreLocation::Postgres(_) => true,
+        }
+    }
+
+    /// Where it is, or would be.
+    pub(super) fn registry_place(&self) -> String {
+        match &self.settings.store {
+            StoreLocation::Own => self.settings.registry.root().display().to_string(),
+            elsewhere => elsewhere.to_string(),
+        }
+    }
+
+    /// Its file, or its place where that is a database.
+    pub(super) fn registry_file(&self) -> String {
+        match &self.settings.store {
+            StoreLocation::Own => self.settings.registry.registry_file().display().to_string(),
+            elsewhere => elsewhere.to_string(),
+        }
     }
 
     /// The name of the identity to act as: the one given, or the only one there is.

@@ -7,8 +7,9 @@ use serde_json::json;
 use super::Context;
 use super::remote::As;
 use crate::error::CliError;
-use crate::output::{Exit, Outcome, in_zone_colour, plain, zone_word};
-use tibet_overlay::{FindReport, OptionsError, OverlayError, system};
+use crate::output::{Exit, Outcome, plain, zone_word};
+use tibet_overlay::{FindReport, FoundDevice, OptionsError, OverlayError, system};
+use tibet_registry::{MAX_PAGE, StoreError};
 
 #[derive(Debug, Args)]
 pub(super) struct FindArgs {
@@ -23,49 +24,44 @@ pub(super) fn run(context: &Context, args: &FindArgs) -> Result<Outcome, CliErro
     let capability: Capability = args.capability.parse().map_err(|source| {
         OverlayError::from(OptionsError::Capability { text: args.capability.clone(), source })
     })?;
-    if let Some(outcome) = context.remotely(As::Anybody, |way| async move {
-        Ok(remote_outcome(&way.find(&capability, args.limit).await?))
-    })? {
-        return Ok(outcome);
+    let asked = context.remotely(As::Anybody, |way| {
+        let capability = capability.clone();
+        async move { way.find(&capability, args.limit).await }
+    })?;
+    match asked {
+        Some(report) => Ok(outcome(&report)),
+        None => Ok(outcome(&from_registry(context, &capability, args.limit)?)),
     }
-    let mut overlay = context.existing_overlay()?;
-    let names = overlay.find_by_capability(&args.capability)?;
-    let (mut rows, mut devices) = (Vec::new(), Vec::new());
-    for name in names.iter().take(args.limit) {
-        let Some(known) = overlay.registry().peek(name, system::now())? else { continue };
-        let record = known.route.record().map_err(tibet_registry::StoreError::from)?;
-        let endpoint = record.claims().endpoints.first().map(ToString::to_string);
-        devices.push(json!({
-            "name": name.as_str(),
-            "endpoint": endpoint,
-            "trust_score": known.standing.score,
-            "zone": known.standing.zone.as_str(),
-        }));
-        let zone = in_zone_colour(known.standing.zone, known.standing.zone);
-        rows.push(vec![
-            name.to_string(),
-            endpoint.unwrap_or_default(),
-            zone,
-            format!("{:.2}", known.standing.score),
-        ]);
-    }
-    let data = json!({ "capability": args.capability, "total": names.len(), "devices": devices });
-    let outcome = Outcome::new("tibet.overlay.find", data);
-    if names.is_empty() {
-        return Ok(outcome.line(format_args!("no device offers {}", args.capability)).exit(Exit::No));
-    }
-    let left_out = names.len().saturating_sub(rows.len());
-    let outcome = outcome.table(&["NAME", "ENDPOINT", "ZONE", "TRUST"], rows);
-    Ok(if left_out > 0 {
-        outcome.line(format_args!("… and {left_out} more; --limit {} shows all", names.len()))
-    } else {
-        outcome
-    })
 }
 
-/// What a node knows.
-fn remote_outcome(report: &FindReport) -> Outcome {
-    let outcome = Outcome::new("tibet.overlay.find", json!(report));
+/// What the registry here knows, in the words in which nodes tell it.
+fn from_registry(context: &Context, capability: &Capability, limit: usize) -> Result<FindReport, CliError> {
+    let mut registry = context.registry_instead_of_nodes()?;
+    let now = system::now();
+    let (mut names, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        let page = registry.find(capability, from, MAX_PAGE, now)?;
+        names.extend(page.names);
+        after = page.next;
+    }
+    let mut devices = Vec::new();
+    for name in names.iter().take(limit) {
+        let Some(known) = registry.peek(name, now)? else { continue };
+        let record = known.route.record().map_err(StoreError::from)?;
+        devices.push(FoundDevice {
+            name: name.to_string(),
+            endpoint: record.claims().endpoints.first().map(ToString::to_string),
+            presence: None,
+            trust_score: Some(known.standing.score),
+            zone: Some(known.standing.zone.as_str().to_owned()),
+        });
+    }
+    Ok(FindReport { capability: capability.to_string(), total: names.len(), devices, node: String::new() })
+}
+
+fn outcome(report: &FindReport) -> Outcome {
+    let node = (!report.node.is_empty()).then_some(&report.node);
+    let outcome = Outcome::new("tibet.overlay.find", json!(report)).with("node", json!(node));
     if report.total == 0 {
         return outcome.line(format_args!("no device offers {}", report.capability)).exit(Exit::No);
     }

@@ -1,17 +1,22 @@
 //! `tibet-overlay id …`
 
+mod told;
+use told::Audience;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jis::{Identity, IdentityStatus, Remark, RevocationScope, SecretKey};
+use jis::{
+    Fingerprint, Identity, IdentityStatus, Name, Remark, Revocation, RevocationScope, SecretKey, Signed,
+};
 use serde_json::{Value, json};
+use tibet_overlay::server::AnyRegistry;
 use tibet_overlay::{DeviceFiles, LocalDevice, system};
 
 use super::Context;
-use super::register::tell;
 use crate::error::CliError;
 use crate::identities::{parse_name, short};
-use crate::output::{Exit, Outcome, bold, plain, shown};
+use crate::output::{Exit, Outcome, bold, shown};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IdCommand {
@@ -28,9 +33,9 @@ pub(super) enum IdCommand {
         #[arg(long, value_enum, default_value_t = ExportFormat::Did)]
         format: ExportFormat,
     },
-    /// Move to the next key; name, fingerprint and overlay address stay
+    /// Move to the next key; name, fingerprint and overlay address stay. The nodes of --node and of the daemon that runs are told
     Rotate(NextKeyArgs),
-    /// Revoke the current key, or the name for ever
+    /// Revoke the current key, or the name for ever. The nodes of --node and of the daemon that runs are told
     Revoke {
         /// What to end: the key, which the next key can follow, or the name, for ever
         #[arg(long, value_enum, default_value_t = Scope::Key)]
@@ -137,33 +142,43 @@ fn export(context: &Context, format: ExportFormat) -> Result<Outcome, CliError> 
 }
 
 fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
-    let device = context.own_device()?;
+    let mut device = context.own_device()?;
     let name = device.identity().name.clone();
     let next = read_next_key(next, &device, true)?;
-    let mut overlay = context.overlay()?;
-    overlay.adopt(device);
-    let told = overlay.rotate(&name, next)?;
-    let device = overlay.device(&name)?;
+    // What cannot be told is found out before anything is changed.
+    let mut registry = context.has_registry().then(|| context.registry()).transpose()?;
+    let audience = Audience::of(context, &name)?;
+    let now = system::now();
+    let (rotation, record) = device.rotate(next, now)?;
+    let nodes = audience.tell_key(context, &mut device)?;
+    let fingerprint = device.identity().fingerprint;
+    let told = match &mut registry {
+        Some(registry) if knows(registry, &name, &fingerprint)? => {
+            registry.rotate(rotation, record, now)?;
+            true
+        }
+        _ => false,
+    };
     let next_key = device.files().map(DeviceFiles::next_key).unwrap_or_default();
-    let registry =
-        if told { "the registry knows" } else { "not registered here; register to tell a registry" };
-    let nodes = tell(context, device)?;
-    let mut outcome = describe(context, "tibet.overlay.id.rotate", device)
+    let outcome = describe(context, "tibet.overlay.id.rotate", &device)
         .line(bold(format_args!("rotated {name} to generation {}", device.identity().generation)))
-        .pairs(&lines(context, device));
-    outcome = outcome.line(format_args!("  {registry}"));
-    outcome = nodes.iter().fold(outcome, |outcome, node| outcome.line(told_line(node)));
-    Ok(outcome.line("").line(format_args!("Move the new {} to a safe place offline, now.", shown(&next_key))))
+        .pairs(&lines(context, &device));
+    let next =
+        "tibet-overlay register --node ADDR tells a node; tibet-overlay status shows what the daemon does";
+    Ok(nodes
+        .add_to(outcome, told, next)
+        .line("")
+        .line(format_args!("Move the new {} to a safe place offline, now.", shown(&next_key))))
 }
 
 fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> Result<Outcome, CliError> {
     let reason: Remark =
         reason.parse().map_err(|error| CliError::new(Exit::Usage, format!("--reason: {error}")))?;
-    let device = context.own_device()?;
+    let mut device = context.own_device()?;
     let name = device.identity().name.clone();
     let next = read_next_key(next, &device, scope == Scope::Name)?;
-    let mut overlay = context.overlay()?;
-    overlay.adopt(device);
+    let mut registry = context.has_registry().then(|| context.registry()).transpose()?;
+    let audience = Audience::of(context, &name)?;
     let (scope, ended) = match scope {
         Scope::Key => (
             RevocationScope::Key,
@@ -171,23 +186,44 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
         ),
         Scope::Name => (RevocationScope::Name, "its name, for ever"),
     };
-    let told = overlay.revoke(&name, scope, next, reason)?;
-    let device = overlay.device(&name)?;
-    let registry = if told { "the registry knows" } else { "not registered here; no registry was told" };
-    let nodes = tell(context, device)?;
-    let outcome = describe(context, "tibet.overlay.id.revoke", device)
-        .line(format_args!("revoked {name}: {ended}"))
-        .line(format_args!("  {registry}"));
-    Ok(nodes.iter().fold(outcome, |outcome, node| outcome.line(told_line(node))))
+    let now = system::now();
+    let revocation = match device.revocation(scope) {
+        // Revoked before, perhaps without all hearing of it.
+        Some(revocation) => revocation,
+        None => device.revoke(scope, next, reason, now)?,
+    };
+    let nodes = audience.tell_end(context, &revocation)?;
+    let told = match &mut registry {
+        Some(registry) => tell_registry_of_end(registry, &device, revocation)?,
+        None => false,
+    };
+    let outcome =
+        describe(context, "tibet.overlay.id.revoke", &device).line(format_args!("revoked {name}: {ended}"));
+    Ok(nodes.add_to(outcome, told, "the same again, with --node ADDR, tells a node"))
 }
 
-/// Whether a node of `--node` has heard.
-fn told_line(node: &Value) -> String {
-    let place = plain(node["node"].as_str().unwrap_or_default());
-    match node["problem"].as_str() {
-        None => format!("  the node {place} knows"),
-        Some(problem) => format!("  not told to the node {place}: {}", plain(problem)),
+/// Whether the name is this identity's there.
+fn knows(registry: &AnyRegistry, name: &Name, fingerprint: &Fingerprint) -> Result<bool, CliError> {
+    let known = registry.peek(name, system::now())?;
+    Ok(known.is_some_and(|known| known.route.fingerprint == *fingerprint))
+}
+
+/// Whether the registry knows then.
+fn tell_registry_of_end(
+    registry: &mut AnyRegistry,
+    device: &LocalDevice,
+    revocation: Signed<Revocation>,
+) -> Result<bool, CliError> {
+    let Identity { name, fingerprint, status, .. } = device.identity();
+    if !knows(registry, name, fingerprint)? {
+        return Ok(false);
     }
+    let now = system::now();
+    let heard = registry.peek(name, now)?.is_some_and(|known| known.route.status >= *status);
+    if !heard {
+        registry.revoke(revocation, now)?;
+    }
+    Ok(true)
 }
 
 fn read_next_key(

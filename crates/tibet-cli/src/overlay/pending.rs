@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use jis::Name;
 use serde_json::{Value, json};
-use tibet_overlay::{StoreLocation, system};
-use tibet_registry::{NameRequest, Policy, Refusal, RequestState};
+use tibet_overlay::system;
+use tibet_registry::{NameRequest, Refusal, RequestState};
 
 use super::Context;
 use crate::error::CliError;
@@ -13,9 +13,6 @@ use crate::output::{Exit, Outcome, bold, plain};
 
 #[derive(Debug, Args)]
 pub(super) struct PendingArgs {
-    /// Where the registry is, as `serve` has it
-    #[arg(long, value_name = "STORE", env = "TIBET_STORE", hide_env_values = true, global = true)]
-    store: Option<StoreLocation>,
     #[command(subcommand)]
     command: PendingCommand,
 }
@@ -43,13 +40,7 @@ struct Decision {
 const ALL: usize = 10_000;
 
 pub(super) fn run(context: &Context, args: &PendingArgs) -> Result<Outcome, CliError> {
-    let location = args.store.clone().unwrap_or_default();
-    let state = &context.settings.registry;
-    if location == StoreLocation::Own && !state.has_registry() {
-        let message = format!("there is no registry in {}", state.root().display());
-        return Err(CliError::new(Exit::No, message).hint("tibet-overlay serve --approval makes one"));
-    }
-    let mut registry = state.open_for_serving(&location, Policy::default())?;
+    let mut registry = context.existing_registry()?;
     let now = system::now();
     match &args.command {
         PendingCommand::List => {
@@ -111,7 +102,8 @@ fn list(requests: &[NameRequest]) -> Outcome {
     outcome.table(&["name", "fingerprint", "from", "since", "state"], rows.collect())
 }
 
-fn describe(request: &NameRequest) -> Value {
+/// A claim, for programs: of this command, and the operator's own (`--approval-hook`).
+pub(super) fn describe(request: &NameRequest) -> Value {
     json!({
         "name": request.name.as_str(),
         "fingerprint": request.fingerprint.to_string(),
@@ -123,7 +115,7 @@ fn describe(request: &NameRequest) -> Value {
 }
 
 /// The state in one word.
-pub(super) fn word(state: RequestState) -> &'static str {
+fn word(state: RequestState) -> &'static str {
     match state {
         RequestState::Waiting => "waiting",
         RequestState::Approved { .. } => "approved",

@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use jis::{EnrolmentToken, Name, NameGrant, NamePattern, PublicKey, Signed, hex};
 use serde_json::json;
-use tibet_overlay::{StoreLocation, system};
-use tibet_registry::Policy;
+use tibet_overlay::system;
 
 use super::Context;
 use crate::error::CliError;
@@ -24,9 +23,6 @@ pub(super) struct EnrolArgs {
     /// How long it can be used, in hours, at most 24
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=24))]
     hours: u64,
-    /// Where the registry is, as `serve` has it
-    #[arg(long, value_name = "STORE", env = "TIBET_STORE", hide_env_values = true)]
-    store: Option<StoreLocation>,
     /// Write it to a file that only you can read, instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -47,9 +43,9 @@ pub(super) struct GrantArgs {
     /// The only key that may use it, z6Mk… [default: any key]
     #[arg(long, value_name = "KEY")]
     key: Option<PublicKey>,
-    /// The registry it is for: its name, as `tibet-overlay status` shows it
+    /// The registry it is for: its name, as `tibet-overlay status` shows it [default: the registry here]
     #[arg(long, value_name = "NAME")]
-    origin: Name,
+    origin: Option<Name>,
     /// How long it can be used, in days, at most 365
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=365))]
     days: u64,
@@ -65,8 +61,7 @@ Example, as the owner of jis:home:
 /// A token by the registry's issuer.
 pub(super) fn enrol(context: &Context, args: &EnrolArgs) -> Result<Outcome, CliError> {
     let state = &context.settings.registry;
-    let location = args.store.clone().unwrap_or_default();
-    let registry = state.open_for_serving(&location, Policy::default())?;
+    let registry = context.registry()?;
     let issuer = state.issuer_key()?;
     let now = system::now();
     let token = EnrolmentToken {
@@ -90,6 +85,15 @@ pub(super) fn enrol(context: &Context, args: &EnrolArgs) -> Result<Outcome, CliE
 pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Outcome, CliError> {
     let device = context.own_device()?;
     let identity = device.node_identity()?;
+    let origin = match &args.origin {
+        Some(origin) => origin.clone(),
+        None if context.has_registry() => context.registry()?.origin().clone(),
+        None => {
+            let message = format!("for which registry? there is none in {}", context.registry_place());
+            return Err(CliError::new(Exit::Usage, message)
+                .hint("--origin NAME, as tibet-overlay status shows it where the registry is"));
+        }
+    };
     let now = system::now();
     let grant = NameGrant {
         id: random()?,
@@ -98,7 +102,7 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Outcome, CliE
         parent_key: identity.key.public_key(),
         pattern: args.pattern.clone(),
         subject: args.key,
-        origin: args.origin.clone(),
+        origin,
         overrides: false,
         issued_at: now,
         expires_at: now.saturating_add(Duration::from_secs(args.days * 24 * 3600)),

@@ -1,16 +1,17 @@
 //! `tibet-overlay register`
 
 mod nodes;
-pub(super) use nodes::tell;
+pub(super) use nodes::ask;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use jis::{Signed, SignedObject};
+use jis::{Capability, Record, Signed, SignedObject};
 use serde_json::json;
-use tibet_overlay::{DeviceOptions, OverlayError, Presence};
-use tibet_registry::Permission;
+use tibet_overlay::server::AnyRegistry;
+use tibet_overlay::{DeviceOptions, OverlayError, Presence, system};
+use tibet_registry::{Permission, Registered, Registration, Source};
 
 use super::Context;
 use crate::error::CliError;
@@ -41,50 +42,81 @@ pub(super) struct RegisterArgs {
 }
 
 pub(super) fn run(context: &Context, args: RegisterArgs) -> Result<Outcome, CliError> {
-    let device = context.own_device()?;
-    let name = device.identity().name.clone();
+    let mut device = context.own_device()?;
     let presence = presence(&args, device.presence())?;
     let permission = permission(args.grant.as_deref(), args.token.as_deref())?;
-    if !context.settings.nodes.is_empty() {
-        return nodes::run(context, device, presence, permission);
+    let with_nodes = !context.settings.nodes.is_empty() && !context.settings.registry_wanted;
+    // Opened before the device signs anything.
+    let registry = if with_nodes { None } else { Some(context.registry()?) };
+    let now = system::now();
+    // Renewed at half its time, so that whoever registers from time to time is never out of date.
+    let due = device.record().is_none_or(|record| {
+        let record = record.claims();
+        record.issued_at > now || now >= record.issued_at.saturating_add(record.ttl / 2)
+    });
+    if due || device.presence() != presence {
+        device.publish(presence, now)?;
     }
-    let mut overlay = context.overlay()?;
-    overlay.adopt(device);
-    let registered = overlay.register_device(&name, presence, permission)?;
-    let (standing, presence) = (registered.standing, overlay.device(&name)?.presence());
-    let endpoints: Vec<String> = presence.endpoints.iter().map(ToString::to_string).collect();
-    let capabilities: Vec<&str> = presence.capabilities.iter().map(jis::Capability::as_str).collect();
+    let registration = device.registration(permission, now)?;
+    match registry {
+        Some(registry) => here(context, registry, registration),
+        None => nodes::run(context, &device, &registration),
+    }
+}
+
+/// With the registry here.
+fn here(
+    context: &Context,
+    mut registry: AnyRegistry,
+    registration: Registration,
+) -> Result<Outcome, CliError> {
+    let record = registration.record.claims().clone();
+    let Registered { standing, changed, .. } =
+        registry.register(registration, Source::Local, system::now())?;
+    let done = if changed { "registered" } else { "already registered, nothing changed:" };
+    let zone = in_zone_colour(standing.zone, standing.zone);
+    Ok(describe(context, &record)
+        .with("changed", json!(changed))
+        .with("trust_score", json!(standing.score))
+        .with("zone", json!(standing.zone.as_str()))
+        .with("registry", json!(context.registry_file()))
+        .with("nodes", json!([]))
+        .line(bold(format_args!("{done} {}", record.name)))
+        .pairs(&lines(&record))
+        .pairs(&[("trust", format!("{} {zone}", score(standing.score)))])
+        .line(
+            "  its nodes are told with --node ADDR, and it stays reachable with tibet-overlay up --node ADDR",
+        ))
+}
+
+/// What the device's record says, for programs.
+fn describe(context: &Context, record: &Record) -> Outcome {
+    let endpoints: Vec<String> = record.endpoints.iter().map(ToString::to_string).collect();
+    let capabilities: Vec<&str> = record.capabilities.iter().map(Capability::as_str).collect();
     let data = json!({
-        "name": name.as_str(),
-        "changed": registered.changed,
-        "fingerprint": registered.fingerprint.to_string(),
-        "overlay_address": context.overlay_address(&registered.fingerprint),
-        "generation": registered.version.generation,
-        "seq": registered.version.seq,
-        "expires_at": registered.expires_at.to_string(),
+        "name": record.name.as_str(),
+        "fingerprint": record.fingerprint.to_string(),
+        "overlay_address": context.overlay_address(&record.fingerprint),
+        "generation": record.version.generation,
+        "seq": record.version.seq,
+        "expires_at": record.expires_at().to_string(),
         "endpoints": endpoints,
         "capabilities": capabilities,
-        "behind_nat": presence.behind_nat,
-        "trust_score": standing.score,
-        "zone": standing.zone.as_str(),
-        "registry": context.settings.registry.registry_file().display().to_string(),
+        "behind_nat": record.behind_nat,
     });
-    let done = if registered.changed { "registered" } else { "already registered, nothing changed:" };
-    let or_none = |list: String| if list.is_empty() { "none".to_owned() } else { list };
-    let zone = in_zone_colour(standing.zone, standing.zone);
-    Ok(Outcome::new("tibet.overlay.register", data).line(bold(format_args!("{done} {name}"))).pairs(&[
-        ("fingerprint", short(&registered.fingerprint)),
-        ("endpoints", or_none(endpoints.join(", "))),
-        ("capabilities", or_none(capabilities.join(", "))),
-        (
-            "record",
-            format!(
-                "{}.{}, holds until {}",
-                registered.version.generation, registered.version.seq, registered.expires_at
-            ),
-        ),
-        ("trust", format!("{} {zone}", score(standing.score))),
-    ]))
+    Outcome::new("tibet.overlay.register", data)
+}
+
+/// The same for people.
+fn lines(record: &Record) -> Vec<(&'static str, String)> {
+    let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let version = record.version;
+    vec![
+        ("fingerprint", short(&record.fingerprint)),
+        ("endpoints", list(record.endpoints.iter().map(ToString::to_string).collect())),
+        ("capabilities", list(record.capabilities.iter().map(ToString::to_string).collect())),
+        ("record", format!("{}.{}, holds until {}", version.generation, version.seq, record.expires_at())),
+    ]
 }
 
 /// What is not said stays as the device's last record has it.

@@ -8,15 +8,15 @@ use jis::{Capability, Name};
 use tibet_iot::{IotNode, TransportConfig};
 use tibet_overlay::daemon::{Control, ControlError, control_socket};
 use tibet_overlay::{
-    Asker, FindReport, MakeNode, NodeClient, OverlayClient, PingReport, QueryError, RemoteError,
+    Asker, FindReport, MakeNode, NodeAddress, NodeClient, OverlayClient, PingReport, QueryError, RemoteError,
     RemoteErrorKind, RemoteOverlay, ResolveReport, Socket, VerifyReport,
 };
 use tibet_ping::NodeIdentity;
-use tokio::runtime::Runtime;
 
 use super::Context;
 use crate::error::CliError;
 use crate::output::Exit;
+use crate::process::runtime;
 
 /// Where questions go.
 pub(super) enum Way {
@@ -77,19 +77,26 @@ impl Context {
         as_whom: As,
         task: impl FnOnce(Way) -> F,
     ) -> Result<Option<T>, CliError> {
+        if self.settings.registry_wanted {
+            return Ok(None);
+        }
         if self.settings.nodes.is_empty() {
             let Some(control) = self.daemon()? else { return Ok(None) };
-            return runtime()?.block_on(task(Way::Daemon(control))).map(Some);
+            return runtime(1)?.block_on(task(Way::Daemon(control))).map(Some);
         }
         let identity = self.asker(as_whom)?;
-        runtime()?.block_on(async {
-            let remote = self.nodes_as(identity).await?;
+        runtime(1)?.block_on(async {
+            let remote = self.nodes_as(identity, &self.settings.nodes).await?;
             task(Way::Nodes(remote)).await.map(Some)
         })
     }
 
-    /// The nodes of `--node`, asked as `identity` over a socket of our own.
-    pub(super) async fn nodes_as(&self, identity: NodeIdentity) -> Result<RemoteOverlay, CliError> {
+    /// These nodes, asked as `identity` over a socket of our own.
+    pub(super) async fn nodes_as(
+        &self,
+        identity: NodeIdentity,
+        nodes: &[NodeAddress],
+    ) -> Result<RemoteOverlay, CliError> {
         let memory = self.settings.state.name_memory()?;
         let pins = Arc::new(self.settings.state.node_pins());
         let asker = Asker::new(copy(&identity)?);
@@ -104,11 +111,11 @@ impl Context {
             )
         });
         let socket = Socket::open(identity, make).await?;
-        let node = |address: &tibet_overlay::NodeAddress| {
+        let node = |address: &NodeAddress| {
             let (wire, pins) = (socket.wire().clone(), Arc::clone(&pins));
             Arc::new(NodeClient::new(wire, address.clone(), asker.clone(), pins))
         };
-        let nodes = self.settings.nodes.iter().map(node).collect();
+        let nodes = nodes.iter().map(node).collect();
         Ok(RemoteOverlay::new(OverlayClient::new(nodes, memory), socket))
     }
 
@@ -118,14 +125,20 @@ impl Context {
             Some(given) => vec![crate::identities::parse_name(given)?],
             None => self.settings.identities()?,
         };
-        let sockets = names.into_iter().map(|name| (control_socket(&self.settings.state, &name), name));
-        let mut running: Vec<_> = sockets.filter(|(path, _)| UnixStream::connect(path).is_ok()).collect();
+        let running = names.into_iter().filter_map(|name| Some((self.daemon_of(&name)?, name)));
+        let mut running: Vec<(Control, Name)> = running.collect();
         if running.len() > 1 {
             let names: Vec<&str> = running.iter().map(|(_, name)| name.as_str()).collect();
             return Err(CliError::new(Exit::Usage, "several daemons run here")
                 .hint(format!("--identity {}", names.join(" or "))));
         }
-        Ok(running.pop().map(|(path, _)| Control::at(path)))
+        Ok(running.pop().map(|(control, _)| control))
+    }
+
+    /// The daemon of this identity, if it runs here.
+    pub(super) fn daemon_of(&self, name: &Name) -> Option<Control> {
+        let path = control_socket(&self.settings.state, name);
+        UnixStream::connect(&path).is_ok().then(|| Control::at(path))
     }
 
     fn asker(&self, as_whom: As) -> Result<NodeIdentity, CliError> {
@@ -141,12 +154,6 @@ pub(super) fn copy(identity: &NodeIdentity) -> Result<NodeIdentity, CliError> {
     let NodeIdentity { name, key, generation, fingerprint } = identity;
     let key = jis::SecretKey::from_seed(key.to_seed()).map_err(tibet_overlay::DeviceError::from)?;
     Ok(NodeIdentity { name: name.clone(), key, generation: *generation, fingerprint: *fingerprint })
-}
-
-/// One thread is enough for one question after the other.
-pub(super) fn runtime() -> Result<Runtime, CliError> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|error| CliError::new(Exit::Unavailable, format!("no runtime: {error}")))
 }
 
 impl From<RemoteError> for CliError {

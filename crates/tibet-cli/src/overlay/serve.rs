@@ -6,19 +6,21 @@ pub(crate) use args::ServeFile;
 mod hook;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use jis::Name;
 use serde_json::json;
 use tibet_overlay::http::{self, HttpConfig, HttpError, HttpServer, OperatorToken};
 use tibet_overlay::server::{AnyRegistry, OverlayNode, OverlayNodeConfig, ServeError};
 use tibet_overlay::{StateDir, StoreLocation};
-use tibet_registry::{Policy, StoreError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tibet_registry::{FirstCome, Policy, StoreError};
 
 use super::Context;
+use super::service::{Signalled, Signals, log_to_standard_error, notify};
 use crate::error::CliError;
-use crate::input;
-use crate::output::{Exit, Outcome};
+use crate::output::{Exit, Outcome, bold, plain, shown};
+use crate::process::runtime;
 
 /// Reads the table `[serve]` again.
 type Reload<'a> = &'a dyn Fn() -> Result<ServeFile, CliError>;
@@ -30,20 +32,20 @@ pub(super) fn run(
     reload: Reload<'_>,
 ) -> Result<Outcome, CliError> {
     log_to_standard_error();
-    let (state, file) = (&context.settings.registry, &context.settings.serve);
-    let location = args.location(file)?;
+    let (state, file, store) = (&context.settings.registry, &context.settings.serve, &context.settings.store);
     let keys = state.node_keys()?;
-    let registry = state.open_for_serving(&location, args.policy(file, state)?)?;
-    let config = OverlayNodeConfig {
+    let policy = args.policy(file, state)?;
+    let registry = state.open_for_serving(store, policy.clone())?;
+    let mut config = OverlayNodeConfig {
         bind: args.bind.or(file.bind).unwrap_or_else(|| OverlayNodeConfig::default().bind),
         keepalive_every: Duration::from_secs(args.keepalive),
         gone_after: Duration::from_secs(args.gone_after),
-        workers: args.workers.map_or_else(|| OverlayNodeConfig::default().workers, usize::from),
+        ..OverlayNodeConfig::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime =
-        runtime.map_err(|error| CliError::new(Exit::Unavailable, format!("no runtime: {error}")))?;
-    let registry: Option<AnyRegistry> = runtime.block_on(async {
+    if let Some(workers) = args.workers {
+        config.workers = workers.into();
+    }
+    let registry: Option<AnyRegistry> = runtime(2)?.block_on(async {
         let mut signals = Signals::catch()?;
         let bind = config.bind;
         let mut node = OverlayNode::start(registry, keys, None, config)
@@ -52,7 +54,9 @@ pub(super) fn run(
         let servers = http_servers(args, file, state, &node).await?;
         let hook = args.approval_hook.clone().or_else(|| file.approval_hook.clone());
         let hook = hook.map(|program| tokio::spawn(hook::run(node.handle(), program)));
-        announce(&node, servers.first().and_then(HttpServer::local_addr), &location, as_json);
+        let http = servers.first().and_then(HttpServer::local_addr);
+        let operator = state.operator_socket();
+        Announcement { node: &node, http, operator: &operator, store, policy: &policy }.print(as_json);
         let ended = loop {
             tokio::select! {
                 failed = node.failed() => break Err(stopped_by_itself(failed)),
@@ -77,13 +81,6 @@ pub(super) fn run(
     Ok(Outcome::text_only(String::new()))
 }
 
-/// What the operator should know while it runs; journald adds the time.
-fn log_to_standard_error() {
-    let format = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false);
-    // Somebody who set one up before wants that one.
-    let _ = format.with_max_level(tracing::Level::INFO).try_init();
-}
-
 /// The public one, if it is wanted, and the operator's own on a socket in the state directory.
 async fn http_servers(
     args: &ServeArgs,
@@ -91,11 +88,12 @@ async fn http_servers(
     state: &StateDir,
     node: &OverlayNode,
 ) -> Result<Vec<HttpServer>, CliError> {
+    let token = args.operator_token.as_deref().or(file.operator_token.as_deref());
     let config = || -> Result<HttpConfig, CliError> {
         Ok(HttpConfig {
             allow_remote: args.http_remote,
             host_names: args.http_host.clone(),
-            operator_token: args.operator_token.as_deref().map(read_token).transpose()?,
+            operator_token: token.map(read_token).transpose()?,
             overlay: Some(node.local_addr()),
             ..HttpConfig::default()
         })
@@ -112,10 +110,11 @@ async fn http_servers(
     Ok(servers)
 }
 
-fn read_token(path: &std::path::Path) -> Result<OperatorToken, CliError> {
-    let wrong = |reason: String| CliError::new(Exit::Configuration, format!("{}: {reason}", path.display()));
-    let text = input::read_text(path).map_err(|error| wrong(error.to_string()))?;
-    OperatorToken::parse(&text).map_err(|error| wrong(error.to_string()))
+/// Whoever has the token is the operator: its file is a secret like a key's (SECURITY R25).
+fn read_token(path: &Path) -> Result<OperatorToken, CliError> {
+    let text = tibet_overlay::secret_file::read(path)?;
+    OperatorToken::parse(&text)
+        .map_err(|error| CliError::new(Exit::Configuration, format!("{}: {error}", path.display())))
 }
 
 fn http_error(error: HttpError) -> CliError {
@@ -156,31 +155,51 @@ fn stopped_by_itself(failed: Result<(), tibet_iot::NodeError>) -> CliError {
     CliError::new(Exit::Unavailable, format!("the node stopped: {reason}"))
 }
 
-/// A few lines for whoever started it, and a word for systemd.
-fn announce(node: &OverlayNode, http: Option<SocketAddr>, location: &StoreLocation, as_json: bool) {
-    let (address, key) = (node.local_addr(), node.handle().key());
-    let identities = node.handle().directory().len();
-    if as_json {
-        let line = json!({
-            "schema": "tibet.overlay.serve", "version": 1, "event": "serving", "address": address.to_string(),
-            "key": key.to_multibase(), "identities": identities, "store": location.to_string(),
-            "http": http.map(|http| http.to_string()),
-        });
-        anstream::println!("{line}");
-    } else {
-        anstream::println!("serving {identities} identities on {address}");
-        anstream::println!("devices: tibet-overlay up --node {key}@HOST:{}", address.port());
-        if let Some(http) = http {
-            anstream::println!("status:  http://{http}/");
-        }
-    }
-    notify(&[sd_notify::NotifyState::Ready]);
+/// What whoever started it should know, and a word for systemd.
+struct Announcement<'a> {
+    node: &'a OverlayNode,
+    http: Option<SocketAddr>,
+    operator: &'a Path,
+    store: &'a StoreLocation,
+    policy: &'a Policy,
 }
 
-/// Tells systemd, if it asked to be told.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    // Nobody to tell is no error.
-    let _ = sd_notify::notify(state);
+impl Announcement<'_> {
+    fn print(&self, as_json: bool) {
+        let Self { node, http, operator, store, policy } = self;
+        let (address, key) = (node.local_addr(), node.handle().key());
+        let (name, identities) = (Name::of_key(&key), node.handle().directory().len());
+        let data = json!({
+            "event": "serving", "name": name.as_str(), "address": address.to_string(), "key": key.to_multibase(),
+            "identities": identities, "http": http.map(|http| http.to_string()),
+            "operator_socket": operator.display().to_string(), "store": store.to_string(),
+            "policy": policy_word(policy), "approval": policy.approval,
+        });
+        let approval = if policy.approval { ", and what it refuses waits for you: pending list" } else { "" };
+        let outcome = Outcome::new("tibet.overlay.serve", data)
+            .line(bold(format_args!("serving {identities} identities on {address}")))
+            .pairs(&[
+                ("node", name.to_string()),
+                ("UDP", address.to_string()),
+                ("HTTP", http.map_or_else(|| "none".to_owned(), |http| format!("http://{http}/"))),
+                ("operator", format!("http on the Unix socket {}", shown(operator))),
+                ("store", plain(&store.to_string())),
+                ("policy", format!("{}{approval}", policy_word(policy))),
+                ("devices", format!("tibet-overlay up --node {key}@HOST:{}", address.port())),
+            ]);
+        // Nobody may be reading; it serves all the same.
+        let _ = outcome.print(as_json);
+        notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// As `--policy` has it.
+fn policy_word(policy: &Policy) -> &'static str {
+    match (policy.first_come, policy.issuers.is_empty()) {
+        (FirstCome::Closed, true) => "grant",
+        (FirstCome::Closed, false) => "token",
+        _ => "open",
+    }
 }
 
 fn start_error(error: ServeError, bind: SocketAddr) -> CliError {
@@ -192,38 +211,5 @@ fn start_error(error: ServeError, bind: SocketAddr) -> CliError {
             CliError::new(Exit::Configuration, error.to_string())
         }
         _ => CliError::new(Exit::Unavailable, error.to_string()),
-    }
-}
-
-/// What somebody wants of it.
-enum Signalled {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn catch() -> Result<Self, CliError> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| CliError::new(Exit::Unavailable, format!("no signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signalled {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signalled::Stop,
-            _ = self.terminate.recv() => Signalled::Stop,
-            _ = self.hangup.recv() => Signalled::Reload,
-        }
     }
 }

@@ -26,13 +26,13 @@ pub(super) struct TrustArgs {
 
 pub(super) fn run(context: &Context, args: &TrustArgs) -> Result<Outcome, CliError> {
     let name = parse_name(&args.name)?;
-    let mut overlay = context.existing_overlay()?;
+    let mut registry = context.existing_registry()?;
     let now = system::now();
     if args.clear || args.score.is_some() {
-        overlay.registry_mut().set_trust(&name, args.score, &args.reason, now)?;
+        registry.set_trust(&name, args.score, &args.reason, now)?;
     }
-    let fira = overlay.registry().fira(&name, now)?;
-    let standing = overlay.registry().standing(&name, now)?;
+    let fira = registry.fira(&name, now)?;
+    let standing = registry.standing(&name, now)?;
     let data = json!({
         "name": name.as_str(),
         "trust_score": standing.score,

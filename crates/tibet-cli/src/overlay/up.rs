@@ -12,14 +12,14 @@ use jis::{Capability, Name, Record};
 use tibet_iot::{MAIN_PORT, StartError, StateError};
 use tibet_overlay::daemon::{ControlServer, DAEMON_TTL, Daemon, DaemonConfig, DaemonError, control_socket};
 use tibet_overlay::{LocalDevice, system};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use super::register::permission;
-use super::remote::runtime;
+use super::service::{Signalled, Signals, log_to_standard_error, notify};
 use crate::error::CliError;
 use crate::identities::parse_name;
 use crate::output::{Exit, Outcome};
+use crate::process::runtime;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -62,9 +62,10 @@ Examples:
   tibet-overlay up --node z6Mk…@203.0.113.5:7150,node.example --trust jis:home:hub=0.95";
 
 pub(super) fn run(context: &Context, args: &UpArgs, as_json: bool) -> Result<Outcome, CliError> {
+    log_to_standard_error();
     let config = config(context, args)?;
     let device = context.own_device()?;
-    runtime()?.block_on(up(context, args, device, config, as_json))
+    runtime(1)?.block_on(up(context, args, device, config, as_json))
 }
 
 fn config(context: &Context, args: &UpArgs) -> Result<DaemonConfig, CliError> {
@@ -139,8 +140,8 @@ async fn up(
                 let reason = failed.unwrap_or_else(|| "nobody said why".to_owned());
                 return Err(CliError::new(Exit::Unavailable, format!("the socket failed: {reason}")));
             }
-            again = signals.next() => {
-                if !again {
+            signalled = signals.next() => {
+                if signalled == Signalled::Stop {
                     break;
                 }
                 if let Err(error) = daemon.reload().await {
@@ -169,41 +170,6 @@ fn start_error(error: DaemonError, name: &Name, bind: SocketAddr) -> CliError {
         DaemonError::Device(error) => error.into(),
         DaemonError::Open(error) => error.into(),
         other => CliError::new(Exit::Usage, other),
-    }
-}
-
-/// Tells systemd, if it asked to be told.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    // Nobody to tell is no error.
-    let _ = sd_notify::notify(state);
-}
-
-/// What ends it, or has it look again.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn catch() -> Result<Self, CliError> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| CliError::new(Exit::Unavailable, format!("no signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-
-    /// Whether it is to look again, rather than to end.
-    async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.interrupt.recv() => false,
-            _ = self.terminate.recv() => false,
-            _ = self.hangup.recv() => true,
-        }
     }
 }
 

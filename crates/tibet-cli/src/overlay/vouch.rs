@@ -43,12 +43,12 @@ pub(super) fn run(context: &Context, args: &VouchArgs) -> Result<Outcome, CliErr
     if device.identity().name == subject {
         return Err(usage("a device cannot vouch for itself; --identity chooses who vouches".to_owned()));
     }
-    let mut overlay = context.existing_overlay()?;
+    let mut registry = context.existing_registry()?;
     let now = system::now();
-    let known = overlay.registry().peek(&subject, now)?.ok_or_else(|| Refusal::Unknown(subject.clone()))?;
+    let known = registry.peek(&subject, now)?.ok_or_else(|| Refusal::Unknown(subject.clone()))?;
     let factor_permille = (args.factor * 1000.0).round() as u64;
     let vouch = device.vouch(&subject, known.route.fingerprint, factor_permille, lifetime, reason, now)?;
-    let standing = overlay.registry_mut().vouch(&vouch, now)?;
+    let standing = registry.vouch(&vouch, now)?;
     let voucher = &device.identity().name;
     let data = json!({
         "voucher": voucher.as_str(),

@@ -7,16 +7,13 @@
 //! home b 192.168.1.10 ── router ─┘
 //! ```
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Far longer than anything here takes; only a failing test waits so long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use super::running::{DEADLINE, Running};
 
 /// How a router translates addresses (RFC 4787).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,17 +156,7 @@ impl Lab {
 
     pub(crate) fn start(&self, machine: &str, whose: &str, arguments: &str) -> Running {
         let mut command = self.tibet_overlay(machine, whose, arguments);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let out = BufReader::new(child.stdout.take().expect("standard output"));
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Running { child, lines }
+        Running::start(&mut command)
     }
 }
 
@@ -178,37 +165,5 @@ impl Drop for Lab {
         for machine in ["server", "carrier", "router-a", "router-b", "a", "b"] {
             let _ = run("ip", &["netns", "del", &self.netns(machine)], None);
         }
-    }
-}
-
-/// A program that runs until it is dropped.
-pub(crate) struct Running {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Running {
-    /// The next line that says this.
-    pub(crate) fn line(&self, wanted: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            let left = DEADLINE.saturating_sub(begun.elapsed());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no line says {wanted:?}"));
-            if line.contains(wanted) {
-                return line;
-            }
-        }
-    }
-
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -4,6 +4,8 @@
 
 pub(crate) mod iot;
 pub(crate) mod lab;
+pub(crate) mod network;
+pub(crate) mod running;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -9,26 +9,23 @@ pub mod device;
 #[path = "../../../tibet-overlay/tests/common/raw.rs"]
 pub mod raw;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use jis::{Record, RecordVersion, Signed};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tibet_overlay::system;
 use tibet_ping::{Compact, FoundStatus};
 use tibet_registry::{Opening, Policy};
 
+pub(crate) use crate::common::running::DEADLINE;
+use crate::common::running::Running;
 use crate::common::{Home, Ran};
 use raw::{Raw, read};
-
-/// Far longer than anything here takes; only a failing test waits so long.
-pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// For the helpers of the registry's own tests.
 pub fn opening() -> Opening {
@@ -45,26 +42,12 @@ pub fn skip(why: &str) {
 
 /// A running `tibet-overlay serve`. Killed when dropped.
 pub struct Serve {
-    child: Child,
-    out: Receiver<String>,
-    err: Receiver<String>,
+    running: Running,
     /// What it said first.
     pub first: Value,
     pub at: SocketAddr,
     /// From the start of the program to its first line.
     pub started_in: Duration,
-}
-
-fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// The arguments of every node here: loopback, a free port, any number of names.
@@ -89,65 +72,34 @@ impl Serve {
     /// What it left, if it did not begin to serve.
     pub fn spawn(command: &mut Command) -> Result<Self, Ran> {
         let begun = Instant::now();
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let out = lines(child.stdout.take().expect("a pipe"));
-        let err = lines(child.stderr.take().expect("a pipe"));
-        let Ok(line) = out.recv_timeout(DEADLINE) else {
-            // It has ended, or is ended now.
-            let _ = child.kill();
-            let code = child.wait().expect("waited").code();
-            return Err(Ran { code, out: String::new(), err: err.iter().collect::<Vec<_>>().join("\n") });
-        };
+        let (running, line) = Running::start(command).first_line()?;
         let started_in = begun.elapsed();
         let first: Value = serde_json::from_str(&line).expect("JSON");
         let at = first["address"].as_str().expect("an address").parse().expect("an address");
-        Ok(Self { child, out, err, first, at, started_in })
+        Ok(Self { running, first, at, started_in })
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.pid()
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("signalled");
+        self.running.signal(signal);
     }
 
-    /// Ends it as systemd does, and gives what it left.
+    /// Ends it as systemd does, and gives what it left after its first line.
     pub fn stop(self) -> Ran {
         self.signal(Signal::TERM);
-        self.wait()
+        self.running.wait_for_rest()
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
-    }
-
-    fn wait(mut self) -> Ran {
-        let until = Instant::now() + DEADLINE;
-        let status = loop {
-            match self.child.try_wait().expect("waited") {
-                Some(status) => break status,
-                None => assert!(Instant::now() < until, "it does not end"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let all = |lines: &Receiver<String>| lines.iter().collect::<Vec<_>>().join("\n");
-        Ran { code: status.code(), out: all(&self.out), err: all(&self.err) }
+    pub fn kill(self) {
+        self.running.kill();
     }
 
     pub fn raw(&self) -> Raw {
         Raw::connect(self.at)
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

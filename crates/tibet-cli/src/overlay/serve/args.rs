@@ -31,13 +31,9 @@ pub(in crate::overlay) struct ServeArgs {
     #[arg(long, value_name = "HOST")]
     pub(super) http_host: Vec<String>,
 
-    /// File with the token that lets HTTP change something: 32 characters or more, as openssl rand -hex 32 makes them
+    /// File with the token that lets HTTP change something: 32 characters or more, as openssl rand -hex 32 makes them. Nobody else may read it
     #[arg(long, value_name = "FILE", env = "TIBET_OPERATOR_TOKEN_FILE")]
     pub(super) operator_token: Option<PathBuf>,
-
-    /// Where the registry is: sqlite:PATH or postgres://USER@HOST/DATABASE [default: the state directory]
-    #[arg(long, value_name = "STORE", env = "TIBET_STORE", hide_env_values = true)]
-    pub(super) store: Option<StoreLocation>,
 
     /// Who gets a new name [default: open]
     #[arg(long, value_enum, env = "TIBET_POLICY")]
@@ -89,8 +85,10 @@ pub(crate) struct ServeFile {
     pub(super) bind: Option<SocketAddr>,
     /// As `--http`.
     pub(super) http: Option<HttpAddress>,
-    /// As `--store`. A password belongs in the environment rather than here.
-    pub(super) store: Option<String>,
+    /// As `--operator-token`.
+    pub(super) operator_token: Option<PathBuf>,
+    /// As `--store`, for all commands. A password belongs in the environment rather than here.
+    store: Option<String>,
     /// As `--policy`.
     policy: Option<NamePolicy>,
     /// As `--issuer`.
@@ -101,6 +99,15 @@ pub(crate) struct ServeFile {
     pub(super) approval_hook: Option<String>,
     /// As `--names-per-hour`.
     names_per_hour: Option<u32>,
+}
+
+impl ServeFile {
+    /// Where the registry is.
+    pub(crate) fn location(&self) -> Result<StoreLocation, CliError> {
+        let wrong =
+            |error| CliError::new(Exit::Configuration, format!("store in the configuration file: {error}"));
+        self.store.as_deref().map_or(Ok(StoreLocation::Own), |text| text.parse().map_err(wrong))
+    }
 }
 
 /// Who gets a new name.
@@ -159,15 +166,5 @@ impl ServeArgs {
             issuers,
             approval: self.approval || file.approval,
         })
-    }
-
-    /// Where the registry is.
-    pub(super) fn location(&self, file: &ServeFile) -> Result<StoreLocation, CliError> {
-        let wrong = |error| CliError::new(Exit::Configuration, format!("store: {error}"));
-        match (&self.store, &file.store) {
-            (Some(store), _) => Ok(store.clone()),
-            (None, Some(text)) => text.parse().map_err(wrong),
-            (None, None) => Ok(StoreLocation::default()),
-        }
     }
 }

@@ -5,12 +5,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use jis::Fingerprint;
-use serde_json::json;
 use tibet_overlay::server::NodeHandle;
 use tibet_registry::{NameRequest, RequestState};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::{interval, timeout};
+
+use crate::output::Outcome;
+use crate::overlay::pending::describe;
 
 /// How often it is looked for new claims.
 const ROUND: Duration = Duration::from_secs(2);
@@ -42,14 +44,7 @@ pub(super) async fn run(node: NodeHandle, program: String) {
 }
 
 async fn tell(program: &str, request: &NameRequest) -> std::io::Result<()> {
-    let claim = json!({
-        "schema": "tibet.overlay.pending.claim", "version": 1,
-        "name": request.name.as_str(),
-        "fingerprint": request.fingerprint.to_string(),
-        "key": request.key.to_multibase(),
-        "source": request.source.to_string(),
-        "since": request.since.to_string(),
-    });
+    let claim = Outcome::new("tibet.overlay.pending.claim", describe(request)).to_json();
     // What strangers chose goes in on standard input, and nothing of it on the command line.
     let mut child =
         Command::new("sh").arg("-c").arg(program).stdin(Stdio::piped()).kill_on_drop(true).spawn()?;

@@ -8,15 +8,18 @@ use tibet_overlay::daemon::{DaemonStatus, LinkState};
 use super::Context;
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, bold, mark, plain};
-use crate::overlay::remote::runtime;
+use crate::process::runtime;
 
 /// Of the nodes that were given, else of the daemon that runs here; `None` where there is neither.
 pub(super) fn run(context: &Context) -> Result<Option<Outcome>, CliError> {
+    if context.settings.registry_wanted {
+        return Ok(None);
+    }
     if !context.settings.nodes.is_empty() {
         return nodes(context).map(Some);
     }
     let Some(control) = context.daemon()? else { return Ok(None) };
-    let status = runtime()?.block_on(control.status())?;
+    let status = runtime(1)?.block_on(control.status())?;
     Ok(Some(daemon(&status)))
 }
 
@@ -54,8 +57,8 @@ fn daemon(status: &DaemonStatus) -> Outcome {
 
 fn nodes(context: &Context) -> Result<Outcome, CliError> {
     let identity = context.settings.state.client_identity()?;
-    let found: Vec<Value> = runtime()?.block_on(async {
-        let remote = context.nodes_as(identity).await?;
+    let found: Vec<Value> = runtime(1)?.block_on(async {
+        let remote = context.nodes_as(identity, &context.settings.nodes).await?;
         let mut found = Vec::new();
         for node in remote.client().nodes() {
             let started = Instant::now();

@@ -77,7 +77,8 @@ impl Report {
         let text = match node.state {
             LinkState::Registered => {
                 let observed = node.observed.as_deref().unwrap_or("?");
-                mark(true, format_args!("registered with {}, which sees us at {observed}", plain(&node.node)))
+                let node = plain(&node.node);
+                mark(true, format_args!("registered with {node}; the node sees it at {observed}"))
             }
             state => {
                 let problem = node.problem.as_deref().map(plain).unwrap_or_default();
