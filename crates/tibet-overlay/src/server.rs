@@ -15,14 +15,17 @@
 //! | `server/directory.rs` | all entries in memory; `writer.rs` keeps it up to what any process writes |
 //! | `server/sessions.rs`, `presence.rs` | which devices are there, and what is told of that |
 //! | `server/forwards.rs` | questions passed on to devices |
-//! | `server/limits.rs` | how often a network may have the node do something |
+//! | `server/limits.rs` | how often a network or a key may have the node do something |
+//! | `server/glance.rs` | what a question or a record says in a few of its fields |
 
 mod cookies;
 mod directory;
 pub use directory::{Directory, MAX_DIRECTORY};
 mod forwards;
 mod frames;
+mod glance;
 mod limits;
+pub use limits::Rate;
 mod lookups;
 mod presence;
 mod requests;
@@ -37,8 +40,7 @@ mod writer;
 pub use writer::{AnyRegistry, HandleError, RegistryHandle};
 
 use std::net::SocketAddr;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,14 +55,21 @@ use zeroize::Zeroizing;
 use crate::intents::{Failure, FailureCode};
 use crate::system::{self, NoRandomness};
 use cookies::Cookies;
-use frames::{NodeFrames, Work};
+use frames::NodeFrames;
+use sessions::Sessions;
 use shared::{Parts, Shared};
 use tokens::Tokens;
+use workers::WorkQueue;
+use writer::WriterThread;
 
 /// How often devices send keepalives, unless set otherwise: mappings in NATs live for 30 s and more.
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
 /// After how long a silent device is gone, unless set otherwise.
 pub const GONE_AFTER: Duration = Duration::from_secs(120);
+/// What one network, an IPv4 address or an IPv6 /64, may ask, unless set otherwise. A question weighs 1, and 2 more for each key event that
+/// comes along. So 6 600 devices behind one address can register anew at once, 330 more in each second from then on, and questions of one network
+/// take a twentieth of a core (SECURITY R18).
+pub const QUERY_RATE: Rate = Rate { burst: 20_000, per_second: 1000 };
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks at who is gone.
@@ -79,6 +88,8 @@ pub struct OverlayNodeConfig {
     pub gone_after: Duration,
     /// Threads that check signatures; one per core unless set otherwise.
     pub workers: usize,
+    /// What one network may ask before its questions are dropped unread; [`QUERY_RATE`] unless set otherwise.
+    pub query_rate: Rate,
 }
 
 impl Default for OverlayNodeConfig {
@@ -88,6 +99,7 @@ impl Default for OverlayNodeConfig {
             keepalive_every: KEEPALIVE,
             gone_after: GONE_AFTER,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            query_rate: QUERY_RATE,
         }
     }
 }
@@ -125,9 +137,9 @@ pub struct OverlayNode {
     handle: NodeHandle,
     address: SocketAddr,
     ticker: Task<()>,
-    work: SyncSender<Work>,
+    work: WorkQueue,
     workers: Vec<JoinHandle<()>>,
-    writer: JoinHandle<AnyRegistry>,
+    writer: WriterThread,
 }
 
 /// Looks into a running node and changes its registry, from anywhere in the program.
@@ -140,7 +152,7 @@ impl OverlayNode {
     /// Starts a node over a registry. Must be used within a tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError`]; then nothing is running.
+    /// [`ServeError`]; then nothing is running, and the registry is closed in a thread of its own.
     pub async fn start(
         registry: AnyRegistry,
         keys: NodeKeys,
@@ -148,9 +160,10 @@ impl OverlayNode {
         config: OverlayNodeConfig,
     ) -> Result<Self, ServeError> {
         let directory = Arc::new(RwLock::new(Directory::default()));
-        let running =
-            writer::spawn(registry, Arc::clone(&directory), Name::of_key(&keys.identity.public_key()))
-                .map_err(ServeError::Thread)?;
+        let sessions = Arc::new(Mutex::new(Sessions::new(config.gone_after)));
+        let own_name = Name::of_key(&keys.identity.public_key());
+        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), own_name)
+            .map_err(ServeError::Thread)?;
         let writer::Running { handle: registry, thread: writer, ready } = running;
         ready.await.map_err(|_| StoreError::Failed("the registry's thread has ended".into()))??;
         let public_key = keys.identity.public_key();
@@ -160,7 +173,8 @@ impl OverlayNode {
             cookies: Cookies::new(system::random()?, *public_key.as_bytes()),
             tokens: Tokens::new(keys.keepalive),
             keepalive_every: config.keepalive_every,
-            gone_after: config.gone_after,
+            query_rate: config.query_rate,
+            sessions,
             directory,
             registry,
             secret: system::random()?,
@@ -198,12 +212,16 @@ impl OverlayNode {
         &self.iot
     }
 
-    /// Waits until the node stops by itself, which it only does when it cannot go on.
+    /// Waits until the node stops by itself, which it only does when it cannot go on: its socket is gone, or nothing can be written until the
+    /// registry is opened again (SECURITY R70). A disk that is full or a database that is away is no such thing.
     ///
     /// # Errors
     /// Why it could not.
     pub async fn failed(&mut self) -> Result<(), NodeError> {
-        self.iot.failed().await
+        tokio::select! {
+            stopped = self.iot.failed() => stopped,
+            reason = self.writer.failed() => Err(NodeError::Failed(reason)),
+        }
     }
 
     /// Leaves the network, and finishes what was begun: changes that were taken are written. Gives the registry back, unless its thread has
@@ -221,10 +239,11 @@ impl OverlayNode {
         let joined = tokio::task::spawn_blocking(move || {
             workers.into_iter().for_each(|worker| drop(worker.join()));
             handle.shared.registry.stop();
-            writer.join().ok()
+            let registry = writer.join();
+            // Not given back, it is closed here: a database's client may not be dropped where the runtime runs.
+            stopped.map(|()| registry)
         });
-        stopped?;
-        Ok(joined.await.ok().flatten())
+        joined.await.map_err(|error| NodeError::Failed(error.to_string()))?
     }
 }
 

@@ -211,3 +211,22 @@ fn a_restart_loses_neither_names_nor_tokens() {
     assert_eq!(second.handle().online(), 1);
     runtime.block_on(second.stop()).expect("stopped");
 }
+
+/// SECURITY R70: a node that can write nothing any more says so and ends, instead of refusing everything for ever.
+#[test]
+fn a_node_whose_writer_has_ended_says_so() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let mut node = runtime.block_on(node());
+    let early = runtime.block_on(async {
+        tokio::time::timeout(std::time::Duration::from_millis(10), node.failed()).await.is_ok()
+    });
+    assert!(!early, "nothing has failed yet");
+    let panics = node.handle().registry().submit(|_, _| ((), Vec::new()), |_| panic!("a defect"));
+    panics.expect("taken");
+    let failed = runtime.block_on(async {
+        tokio::time::timeout(std::time::Duration::from_secs(20), node.failed()).await.expect("in time")
+    });
+    assert!(failed.is_err(), "{failed:?}");
+    assert!(runtime.block_on(node.stop()).expect("stopped").is_none(), "no registry is given back");
+}

@@ -16,9 +16,10 @@ use common::world::{World, one_worker, open};
 use database::Database;
 use jis::{AnswerOutcome, IdentityStatus, SecretKey};
 use tibet_overlay::intents::{Failure, FailureCode, PresenceState};
-use tibet_overlay::server::{AnyRegistry, NodeKeys};
+use tibet_overlay::server::{AnyRegistry, NodeKeys, OverlayNode, OverlayNodeConfig, ServeError};
 use tibet_overlay::system;
 use tibet_registry::{Opening, PostgresStore, Registry};
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 /// How soon one node knows what another has written.
@@ -40,6 +41,25 @@ fn node(database: &Database, log_key: &SecretKey) -> World {
     let registry: AnyRegistry = Registry::open(store, opening_with(log_key)).expect("opened").boxed();
     let keys = NodeKeys { identity: new_key(), keepalive: Zeroizing::new([7; 32]) };
     World::run(registry, keys, new_key(), one_worker())
+}
+
+/// Opens the database's registry, and starts a node over it as a program does.
+fn start(
+    runtime: &Runtime,
+    database: &Database,
+    log_key: &SecretKey,
+    config: OverlayNodeConfig,
+    spoil: impl FnOnce(),
+) -> Result<OverlayNode, ServeError> {
+    let store = PostgresStore::connect(&database.url).expect("connected");
+    let registry: AnyRegistry = Registry::open(store, opening_with(log_key)).expect("opened").boxed();
+    spoil();
+    let keys = NodeKeys { identity: new_key(), keepalive: Zeroizing::new([7; 32]) };
+    runtime.block_on(OverlayNode::start(registry, keys, None, config))
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
 }
 
 fn stop(mut world: World) {
@@ -160,6 +180,67 @@ fn what_one_node_writes_the_other_knows_within_a_second() {
         tibet_overlay::intents::OverlayRequest::Resolve { name: device.name().clone(), events_from: None };
     assert_eq!(other.refused(&who, &resolve).code, FailureCode::Unknown);
     other.assert_silent(&device.asker(), &device.registration(None), "a revoked key has ended at all nodes");
+    stop(here);
+    stop(there);
+}
+
+/// A database's client panics when it is dropped where a runtime runs.
+#[test]
+fn a_node_that_does_not_start_lets_its_database_go() {
+    let Some(database) = Database::new() else { return };
+    let (runtime, log_key) = (runtime(), new_key());
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let bind = taken.local_addr().expect("address");
+    // More than once: whichever of its threads is first.
+    for _ in 0..10 {
+        let config = OverlayNodeConfig { bind, ..one_worker() };
+        let started = start(&runtime, &database, &log_key, config, || ());
+        assert!(matches!(started, Err(ServeError::Start(_))), "{started:?}");
+    }
+    let rename = |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        database.client().batch_execute(&sql).expect("renamed");
+    };
+    for _ in 0..10 {
+        let spoil = || rename("registry_presence", "elsewhere");
+        let started = start(&runtime, &database, &log_key, one_worker(), spoil);
+        assert!(matches!(started, Err(ServeError::Store(_))), "{started:?}");
+        rename("elsewhere", "registry_presence");
+    }
+}
+
+/// SECURITY R70: where nothing can be written until somebody has repaired it, the node ends and says why; a database that is away for a while is no such
+/// thing, and has a test of its own where the program is tested.
+#[test]
+fn a_node_ends_when_nothing_can_be_written_any_more() {
+    let Some(database) = Database::new() else { return };
+    let (runtime, log_key) = (runtime(), new_key());
+    let mut node = start(&runtime, &database, &log_key, one_worker(), || ()).expect("started");
+    database.client().batch_execute("DROP TABLE tibet_tokens").expect("dropped");
+    let change = node.handle().registry().submit(|_, _| ((), Vec::new()), |_| {});
+    change.expect("taken");
+    let failed = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(20), node.failed()).await.expect("in time")
+    });
+    assert!(failed.is_err(), "{failed:?}");
+    assert!(runtime.block_on(node.stop()).expect("stopped").is_none());
+}
+
+/// Where a device is, another node's word ends its session as well: its key counts no more.
+#[test]
+fn a_key_that_ends_at_one_node_has_no_session_at_another() {
+    let Some(database) = Database::new() else { return };
+    let log_key = new_key();
+    let (here, there) = (node(&database, &log_key), node(&database, &log_key));
+    let (raw, other) = (here.raw(), there.raw());
+    let mut device = Device::new("jis:a");
+    raw.registered(&device.asker(), &device.registration(None));
+    soon("registered", || there.route("jis:a").is_some());
+    assert_eq!(here.handle().online(), 1);
+    let rotate = device.rotate();
+    other.registered(&device.asker(), &rotate);
+    soon("its session has ended", || here.handle().online() == 0);
+    assert_eq!(there.handle().online(), 1);
     stop(here);
     stop(there);
 }

@@ -217,7 +217,7 @@ fn row_69_frames_of_no_kind_are_passed_on_to_nobody() {
 
 /// Who has devices asked without end waits, and nobody else does.
 #[test]
-fn row_70_questions_for_devices_have_a_limit_for_each_source() {
+fn row_70_questions_for_devices_have_a_limit_for_each_asker() {
     with_world(|world| {
         let (raw, at_device) = (world.raw(), world.raw());
         let device = registered(&at_device, "jis:a");
@@ -250,11 +250,38 @@ fn row_70_questions_for_devices_have_a_limit_for_each_source() {
         let asked = world.handle().stats().forwarded;
         assert!((64..120).contains(&asked), "{asked} were passed on");
         assert!(busy > 0);
-        let other = Raw::connect_from("127.0.0.2".parse().expect("address"), world.node().local_addr());
+        let (other, neighbour) = (world.raw(), Asker::certified());
         let before = world.handle().stats().forwarded;
-        other.send_query(&other.query(&who, &ask_for(&challenge(&who, &device))));
+        other.send_query(&other.query(&neighbour, &ask_for(&challenge(&neighbour, &device))));
         assert!(other.is_quiet());
-        assert_eq!(world.handle().stats().forwarded, before + 1, "another source is not held up");
+        assert_eq!(world.handle().stats().forwarded, before + 1, "its neighbour is not held up");
+    });
+}
+
+/// What its asker has not signed is not passed on, and takes nothing of what may be asked (SECURITY R20).
+#[test]
+fn row_70_a_ping_that_does_not_verify_costs_the_device_nothing() {
+    with_world(|world| {
+        let (raw, at_device) = (world.raw(), world.raw());
+        let device = registered(&at_device, "jis:a");
+        let who = Asker::certified();
+        let request =
+            PingRequest { issued_at: at(0), intent: "ping".parse().expect("word"), purpose: String::new() };
+        let id = system::random().expect("random");
+        let ping = request.query(id, who.name.clone(), who.key.public_key(), 0, device.identity.key);
+        // In the asker's name, and signed by somebody else.
+        let mut forged = Signed::seal(ping, &who.key).expect("signed").encode();
+        *forged.last_mut().expect("bytes") ^= 1;
+        let forged = Signed::decode(&forged).expect("of the right form");
+        let pass = OverlayRequest::Ping { name: device.name().clone(), ping: Box::new(forged) };
+        for _ in 0..100 {
+            raw.assert_silent(&who, &pass, "a forged ping");
+        }
+        assert!(at_device.is_quiet());
+        let stats = world.handle().stats();
+        assert_eq!((stats.forwarded, stats.queries_bad_signature), (0, 100));
+        raw.send_query(&raw.query(&who, &ask_for(&challenge(&who, &device))));
+        passed_on(&at_device);
     });
 }
 
@@ -599,7 +626,7 @@ fn an_overheard_registration_moves_nothing() {
 #[test]
 fn two_devices_with_one_key_are_geel() {
     with_world(|world| {
-        let (here, there) = (world.raw(), world.raw());
+        let (mut here, mut there) = (world.raw(), world.raw());
         let device = registered(&here, "jis:a");
         let whose = device.name().clone();
         let set = world.with_registry("jis:a", move |registry, now| {
@@ -607,7 +634,8 @@ fn two_devices_with_one_key_are_geel() {
         });
         set.expect("set");
         for round in 0..12 {
-            let raw = if round % 2 == 0 { &there } else { &here };
+            let raw = if round % 2 == 0 { &mut there } else { &mut here };
+            raw.hello();
             raw.registered(&device.asker(), &device.registration(None));
         }
         assert!(here.is_quiet() && there.is_quiet());

@@ -323,7 +323,7 @@ fn row_56_a_third_party_that_a_record_names_hears_nothing() {
         device.record.endpoints =
             vec![victim.local_addr().expect("address").to_string().parse().expect("endpoint")];
         raw.registered(&device.asker(), &device.registration(None));
-        for _ in 0..20 {
+        for _ in 0..10 {
             device.move_on(|_| ());
             raw.registered(&device.asker(), &device.update());
         }

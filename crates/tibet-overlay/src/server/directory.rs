@@ -1,10 +1,12 @@
 //! All identities in memory, for answering without a question to the store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jis::{IdentityStatus, Name};
 use tibet_registry::{Registry, Route, Store, StoreError, Zone};
+
+use super::glance::RecordGlance;
 
 /// Most identities a directory holds. Numbers in keepalive tokens have four bytes; memory is reached long before.
 pub const MAX_DIRECTORY: u32 = 100_000_000;
@@ -19,6 +21,8 @@ pub struct Directory {
     elsewhere: HashSet<u32>,
     /// Identities that are not to be answered: revoked, or in ROOD by the operator's word. Few, so that keepalives ask nothing more.
     silenced: HashSet<u32>,
+    /// Who offers what. As many words as records have, at most 32 each.
+    offers: HashMap<Box<str>, BTreeSet<u32>>,
 }
 
 impl Directory {
@@ -41,10 +45,14 @@ impl Directory {
         if self.entries.len() <= at {
             self.entries.resize(at + 1, None);
         }
-        if self.entries[at].replace(entry).is_none() {
+        let before = self.entries[at].replace(Arc::clone(&entry));
+        if before.is_none() {
             self.numbers.insert(name.clone(), number);
         }
-        let silenced = self.route_of(number).is_some_and(|route| {
+        let route = Route::decode(number.into(), entry).ok();
+        let before = before.and_then(|before| Route::decode(number.into(), before).ok());
+        self.set_offers(number, before.as_ref(), route.as_ref());
+        let silenced = route.is_some_and(|route| {
             let rood = route.explicit_trust.is_some_and(|trust| Zone::of(trust) == Zone::Rood);
             rood || route.status != IdentityStatus::Active
         });
@@ -53,6 +61,33 @@ impl Directory {
         } else {
             self.silenced.remove(&number);
         }
+    }
+
+    /// Has an identity found by what it offers now, and no more by what it offered before.
+    fn set_offers(&mut self, number: u32, before: Option<&Route>, now: Option<&Route>) {
+        let (before, now) = (offered(before), offered(now));
+        for word in before.iter().filter(|word| !now.contains(word)) {
+            if let Some(those) = self.offers.get_mut(*word) {
+                those.remove(&number);
+                if those.is_empty() {
+                    self.offers.remove(*word);
+                }
+            }
+        }
+        for word in now.iter().filter(|word| !before.contains(word)) {
+            if let Some(those) = self.offers.get_mut(*word) {
+                those.insert(number);
+            } else {
+                self.offers.insert((*word).into(), [number].into());
+            }
+        }
+    }
+
+    /// Identities with numbers above `after` that offer a capability and are not revoked, in the order they registered.
+    pub(super) fn offering(&self, capability: &str, after: u32) -> impl Iterator<Item = Route> + '_ {
+        let those = self.offers.get(capability).into_iter();
+        let later = those.flat_map(move |those| those.range(after.saturating_add(1)..));
+        later.filter_map(|number| self.route_of(*number))
     }
 
     /// Whether the identity with a number is one to be silent to, however alive its device is (SECURITY R20).
@@ -100,6 +135,12 @@ impl Directory {
         Route::decode(number.into(), Arc::clone(entry)).ok()
     }
 
+    /// The key that an identity has, unless it is revoked.
+    pub(super) fn key_of(&self, number: u32) -> Option<[u8; 32]> {
+        let route = self.route_of(number)?;
+        (route.status == IdentityStatus::Active).then_some(*route.key_bytes())
+    }
+
     /// How many identities there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -117,4 +158,11 @@ impl Directory {
         let last = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         (after.saturating_add(1)..last).filter_map(|number| self.route_of(number))
     }
+}
+
+/// What an identity is found by.
+fn offered(route: Option<&Route>) -> Vec<&str> {
+    let active = route.filter(|route| route.status == IdentityStatus::Active);
+    let record = active.and_then(|route| RecordGlance::of(route.record_bytes()));
+    record.map_or_else(Vec::new, |record| record.capabilities)
 }

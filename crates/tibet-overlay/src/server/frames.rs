@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use jis::{IdentityStatus, Query};
 use tibet_iot::{Frames, Outgoing};
@@ -12,17 +12,17 @@ use tibet_ping::{
 };
 use tibet_registry::Route;
 
-use super::sessions::Heard;
+use super::glance::{QueryGlance, RecordGlance};
+use super::limits::network;
+use super::sessions::{Comer, Heard};
 use super::shared::Shared;
+use super::workers::WorkQueue;
 use crate::system;
-
-/// Longest question, in bytes: M at its longest, and a signature. What waits for the workers is bounded by it.
-const MAX_QUERY: usize = jis::MAX_MESSAGE + 64;
 
 /// Something whose signature is to be checked.
 pub(super) enum Work {
-    /// A question whose cookie holds: M and signature.
-    Query(SocketAddr, Vec<u8>),
+    /// A question whose cookie holds, with the time at which that was issued: M and signature.
+    Query(SocketAddr, Duration, Vec<u8>),
     /// An answer that is awaited.
     Answer(SocketAddr, ExchangeId, Vec<u8>),
     /// The number of an identity that has come back by a keepalive.
@@ -32,7 +32,7 @@ pub(super) enum Work {
 /// The node's part of its socket.
 pub(super) struct NodeFrames {
     pub(super) shared: Arc<Shared>,
-    pub(super) work: SyncSender<Work>,
+    pub(super) work: WorkQueue,
 }
 
 impl Frames for NodeFrames {
@@ -73,11 +73,19 @@ impl NodeFrames {
 
     fn keepalive(&self, from: SocketAddr, token: KeepaliveToken) -> Option<Vec<u8>> {
         let shared = &self.shared;
+        let now = shared.mono();
+        // Held until it is done: the writer ends sessions after it has changed the directory.
+        let directory = shared.directory();
         let heard = shared
             .tokens
-            .identity_of(&token, from, system::now())
-            .filter(|number| !shared.directory().is_silenced(*number))
-            .and_then(|number| Some((number, shared.sessions().keep(number, from, shared.mono())?)));
+            .identity_of(&token, from, system::now(), |number| directory.key_of(number))
+            .filter(|(number, _)| !directory.is_silenced(*number))
+            .and_then(|(number, key)| {
+                let comer = Comer { number, key: &key, address: from, shown: now };
+                let away = || directory.route_of(number).is_none_or(|route| is_away(&route));
+                Some((number, shared.sessions().keep(comer, now, away)?))
+            });
+        drop(directory);
         let Some((number, heard)) = heard else {
             shared.counters.keepalives_refused.add();
             return None;
@@ -85,7 +93,7 @@ impl NodeFrames {
         shared.counters.keepalives.add();
         if heard == Heard::Back {
             // Whether it may speak at all is looked up by a worker: once, not at every keepalive.
-            let _ = self.work.try_send(Work::Back(number));
+            let _ = self.work.push(Work::Back(number));
         }
         Some(Compact::Alive(token).write())
     }
@@ -99,7 +107,7 @@ impl NodeFrames {
         name: &str,
     ) -> Option<Vec<u8>> {
         let shared = &self.shared;
-        if !shared.cookies.holds(cookie, from, shared.mono()) {
+        if shared.cookies.issue_time(cookie, from, shared.mono()).is_none() {
             return Some(self.stale(id));
         }
         let directory = shared.directory();
@@ -126,29 +134,39 @@ impl NodeFrames {
             return None;
         };
         let now = shared.mono();
-        if !shared.cookies.holds(cookie, from, now) {
-            return Some(self.stale(*id));
-        }
-        if query.len() > MAX_QUERY {
+        let Some(shown) = shared.cookies.issue_time(cookie, from, now) else { return Some(self.stale(*id)) };
+        let network = network(from);
+        // What is longer than M may be is none; so what waits for the workers is bounded.
+        let Some(glance) = QueryGlance::of(query) else {
+            shared.charge_bad(from);
             shared.counters.malformed.add();
             return None;
-        }
-        // Whoever has sent much that did not verify waits, and keeps nobody else waiting.
-        if !shared.bad().has_room(from, now) {
+        };
+        // Whoever has sent much that did not verify waits, and so does whoever asks much, and keeps nobody else waiting.
+        if !shared.bad().has_room(&network, now) || !shared.questions().take(&network, glance.weight, now) {
             shared.counters.queries_limited.add();
-        } else if self.work.try_send(Work::Query(from, query.to_vec())).is_err() {
+        } else if (self.work.is_crowded() && !self.is_at_home(glance.source, from))
+            || !self.work.push(Work::Query(from, shown, query.to_vec()))
+        {
             shared.counters.queries_overflow.add();
         }
         None
+    }
+
+    /// Whether a device that is there with this name is at this address. Where the address is shown to be the sender's own, that is who asks, or
+    /// somebody beside it who may be heard as well.
+    fn is_at_home(&self, name: &str, from: SocketAddr) -> bool {
+        let number = self.shared.directory().number(name);
+        number.is_some_and(|number| self.shared.sessions().is_at(number, from))
     }
 
     fn answer(&self, from: SocketAddr, id: ExchangeId, answer: &[u8]) {
         let shared = &self.shared;
         if !shared.forwards().is_awaited(&id, from) {
             shared.counters.answers_unasked.add();
-        } else if !shared.bad().has_room(from, shared.mono()) {
+        } else if !shared.bad().has_room(&network(from), shared.mono()) {
             shared.counters.queries_limited.add();
-        } else if self.work.try_send(Work::Answer(from, id, answer.to_vec())).is_err() {
+        } else if !self.work.push(Work::Answer(from, id, answer.to_vec())) {
             shared.counters.queries_overflow.add();
         }
     }
@@ -157,6 +175,11 @@ impl NodeFrames {
         self.shared.counters.stale_cookies.add();
         Compact::Stale(id).write()
     }
+}
+
+/// Whether the record of an identity says goodbye.
+fn is_away(route: &Route) -> bool {
+    RecordGlance::of(route.record_bytes()).is_none_or(|record| record.away)
 }
 
 /// The answer to a look-up: the record, and of the key events as many as fit.
@@ -186,4 +209,108 @@ fn found(id: ExchangeId, route: &Route, events_from: Option<u8>) -> Vec<u8> {
         }
     }
     Compact::Found { id, found: Found { status, record, events, history: &history } }.write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::random;
+    use crate::{LocalDevice, Presence};
+    use jis::SecretKey;
+    use std::sync::{Mutex, RwLock};
+    use tibet_registry::{MemoryStore, Opening, Policy, Registry, Source, Store};
+    use zeroize::Zeroizing;
+
+    use super::super::cookies::Cookies;
+    use super::super::directory::Directory;
+    use super::super::sessions::Sessions;
+    use super::super::shared::Parts;
+    use super::super::tokens::Tokens;
+    use super::super::workers::{self, MAX_WAITING};
+    use super::super::{GONE_AFTER, KEEPALIVE, QUERY_RATE, writer};
+
+    fn key() -> SecretKey {
+        SecretKey::from_seed(random().expect("random").into()).expect("key")
+    }
+
+    /// A node without workers, that knows `jis:a`.
+    fn shared() -> Arc<Shared> {
+        let secret = random().expect("random");
+        let opening = Opening { log_key: Arc::new(key()), origin: None, policy: Policy::default(), secret };
+        let store: Box<dyn Store + Send> = Box::new(MemoryStore::new());
+        let mut registry = Registry::open(store, opening).expect("opened");
+        let now = system::now();
+        let mut device = LocalDevice::create("jis:a".parse().expect("name"), now).expect("keys");
+        device.publish(Presence::default(), now).expect("signed");
+        let registration = device.registration(None, now).expect("signed");
+        registry.register(registration, Source::Local, now).expect("registered");
+        let directory = Arc::new(RwLock::new(Directory::load(&registry).expect("loaded")));
+        let sessions = Arc::new(Mutex::new(Sessions::new(GONE_AFTER)));
+        let own = key();
+        let name = jis::Name::of_key(&own.public_key());
+        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), name);
+        let cookies = Cookies::new(secret, *own.public_key().as_bytes());
+        Arc::new(Shared::new(Parts {
+            key: own,
+            cookies,
+            tokens: Tokens::new(Zeroizing::new([7; 32])),
+            keepalive_every: KEEPALIVE,
+            query_rate: QUERY_RATE,
+            sessions,
+            directory,
+            registry: running.expect("a thread").handle,
+            secret,
+        }))
+    }
+
+    /// SECURITY R18: strangers, each from an address of its own, fill half of what may wait; a device that is there finds room in the other half.
+    #[test]
+    fn row_18_a_flood_of_strangers_leaves_room_for_devices_that_are_there() {
+        let (work, source) = workers::queue();
+        let shared = shared();
+        let frames = NodeFrames { shared: Arc::clone(&shared), work };
+        let asker = key();
+        let ask = |name: &str, from: SocketAddr| {
+            let query = Query {
+                id: [1; 8],
+                cookie: shared.cookies.issue(from, shared.mono()),
+                source: name.parse().expect("name"),
+                key: asker.public_key(),
+                generation: 0,
+                responder: shared.public_key,
+                method: "overlay.find".parse().expect("word"),
+                arguments: Vec::new(),
+            };
+            // Nobody here looks at the signature.
+            let mut query = jis::SignedObject::message(&query);
+            query.extend([0; 64]);
+            frames.query(from, &query)
+        };
+        let stranger = |number: usize| {
+            let [.., b, c, d] = number.to_be_bytes();
+            SocketAddr::from(([10, b, c, d], 7))
+        };
+        for number in 0..MAX_WAITING {
+            ask("jis:stranger", stranger(number));
+        }
+        let dropped = shared.counters.read().queries_overflow;
+        assert_eq!(dropped as usize, MAX_WAITING - MAX_WAITING / 2);
+
+        let home: SocketAddr = "203.0.113.9:7".parse().expect("address");
+        let dropped = || shared.counters.read().queries_overflow as usize - MAX_WAITING / 2;
+        ask("jis:a", home);
+        assert_eq!(dropped(), 1, "it is not there yet");
+        let key = shared.directory().key_of(1).expect("registered");
+        let comer = Comer { number: 1, key: &key, address: home, shown: shared.mono() };
+        shared.sessions().register(comer, shared.mono());
+        ask("jis:a", home);
+        assert_eq!(dropped(), 1, "and now it is");
+        ask("jis:a", stranger(1));
+        ask("jis:b", home);
+        assert_eq!(dropped(), 3, "its name from elsewhere is a stranger, and so is another's at its address");
+        // Whatever is taken out makes room.
+        (0..2).for_each(|_| drop(source.next()));
+        ask("jis:stranger", stranger(1));
+        assert_eq!(dropped(), 3);
+    }
 }

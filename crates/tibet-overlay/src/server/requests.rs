@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jis::{
-    AnswerOutcome, IdentityStatus, KeyEvent, Name, Query, Record, RecordStatus, Revocation, Signed,
-    SignedRotation,
-};
+use jis::{AnswerOutcome, IdentityStatus, KeyEvent, Name, Query, Record, Revocation, Signed, SignedRotation};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
 use tibet_registry::{CheckedUpdate, Refusal, Registered, Registration, Route, Source, StoreError};
 
 use super::forwards::Forward;
+use super::glance::RecordGlance;
 use super::presence;
+use super::sessions::{Comer, Heard};
 use super::shared::{Asker, Shared};
 use crate::intents::{
     CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer,
@@ -36,7 +35,7 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
     match request {
         OverlayRequest::Register(request) => register(shared, *request, asker),
         OverlayRequest::Resolve { name, events_from } => resolve(shared, &name, events_from, asker),
-        OverlayRequest::Find { capability, after } => find(shared, capability, after, asker),
+        OverlayRequest::Find { capability, after } => find(shared, &capability, after, asker),
         OverlayRequest::Challenge(ref challenge) => {
             // Who asks in another's name would have a proof made that says it was asked by that one.
             let claims = query.claims();
@@ -51,6 +50,11 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
             if (&inner.source, &inner.key) != (&claims.source, &claims.key) {
                 let detail = "a ping is signed by whoever asks for it to be passed on";
                 return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+            }
+            // The device checks it as well, but what it does not pass on costs neither it nor what others may ask.
+            if ping.verify(&claims.key).is_err() {
+                shared.charge_bad(asker.address);
+                return shared.counters.queries_bad_signature.add();
             }
             // What is kept and sent on is a ping, and no more than one datagram.
             if PingRequest::read(inner).is_err() || ping.encode().len() > MAX_PING {
@@ -92,7 +96,6 @@ pub(super) fn is_held(route: &Route, event: &KeyEvent) -> bool {
 fn register(shared: &Arc<Shared>, request: RegisterRequest, asker: Asker) {
     let RegisterRequest { record, events, transport, permission } = request;
     let name = record.claims().name.clone();
-    let status = record.claims().status;
     let held = shared.directory().route(name.as_str());
     // The most frequent case by far: what is held is sent again, from a new address or after a restart. Nothing is to be written.
     if let Some(route) = &held
@@ -101,14 +104,20 @@ fn register(shared: &Arc<Shared>, request: RegisterRequest, asker: Asker) {
         && record.claims().check_time(system::now()).is_ok()
     {
         let registered = registered(route, &name, record.claims());
-        return welcome(shared, route.id, &registered, status, asker);
+        return welcome(shared, route.id, &registered, record.claims(), asker);
     }
     if events.is_empty() {
         return update(shared, record, held, asker);
     }
     let source = Source::Network(asker.address.ip());
+    let claims = record.claims().clone();
+    // Its own next record, and not somebody's who wants its name or has an old key of it. Charged when all of it has verified.
+    let own = held.filter(|held| {
+        held.fingerprint == claims.fingerprint && held.version.generation <= claims.version.generation
+    });
+    let number = own.map(|route| route.id);
     match (Registration { events, record, transport, permission }).check() {
-        Ok(checked) => change(shared, asker, status, move |registry, now| {
+        Ok(checked) => change(shared, asker, number, claims, move |registry, now| {
             (registry.register_checked(checked, source, now), vec![name])
         }),
         Err(refusal) => refuse(shared, &asker, &refusal),
@@ -118,18 +127,18 @@ fn register(shared: &Arc<Shared>, request: RegisterRequest, asker: Asker) {
 /// A newer record of an identity that is known here.
 fn update(shared: &Arc<Shared>, record: Signed<Record>, held: Option<Route>, asker: Asker) {
     let name = record.claims().name.clone();
-    let status = record.claims().status;
     let needed = || {
         let detail = "send the key events along: this node does not know the identity, or not its newest key";
         shared.fail(&asker, &Failure::new(FailureCode::HistoryNeeded, detail));
     };
+    let number = held.as_ref().map(|route| route.id);
     let Some(identity) = held.and_then(|route| route.identity(&name).ok()) else { return needed() };
-    let claims = record.claims();
+    let claims = record.claims().clone();
     if claims.fingerprint == identity.fingerprint && claims.version.generation > identity.generation {
         return needed();
     }
     match CheckedUpdate::check(record, &identity) {
-        Ok(checked) => change(shared, asker, status, move |registry, now| {
+        Ok(checked) => change(shared, asker, number, claims, move |registry, now| {
             (registry.update_checked(checked, now), vec![name])
         }),
         Err(refusal) => refuse(shared, &asker, &refusal),
@@ -147,21 +156,30 @@ fn registered(route: &Route, name: &Name, record: &Record) -> Registered {
     }
 }
 
-/// Has the writer make a change that leads to a record being held, and answers once it is on the disk.
+/// Has the writer make a change that leads to `record` being held, and answers once it is on the disk. `number` is that of the identity, if it is
+/// known here; it has signed for the change.
 fn change(
     shared: &Arc<Shared>,
     asker: Asker,
-    status: RecordStatus,
+    number: Option<u64>,
+    record: Record,
     make: impl FnOnce(&mut super::AnyRegistry, jis::UnixTime) -> (Result<Registered, Refusal>, Vec<Name>)
     + Send
     + 'static,
 ) {
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    let allowed = number.map_or(Ok(()), |number| shared.sessions().take_change(number, shared.mono()));
+    if let Err(wait) = allowed {
+        let detail = "this identity has changed too often; ask again later";
+        let failure = Failure::new(FailureCode::Busy, detail);
+        return shared.fail(&asker, &Failure { retry_after: Some(wait), ..failure });
+    }
     let node = Arc::clone(shared);
     let submitted = shared.registry.submit(make, move |result| match result {
         Ok(Ok(registered)) => {
             let number = node.directory().number(registered.name.as_str());
             if let Some(number) = number {
-                welcome(&node, number.into(), &registered, status, asker);
+                welcome(&node, number.into(), &registered, &record, asker);
             }
         }
         Ok(Err(refusal)) => refuse(&node, &asker, &refusal),
@@ -172,8 +190,8 @@ fn change(
     }
 }
 
-/// The device is registered: it is there from now on, and gets its token.
-fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: RecordStatus, asker: Asker) {
+/// The device is registered with `record`: it is there from now on, and gets its token.
+fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, record: &Record, asker: Asker) {
     let Ok(number) = u32::try_from(number) else { return };
     let counter = if registered.changed {
         &shared.counters.registrations
@@ -181,7 +199,15 @@ fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: R
         &shared.counters.registrations_repeated
     };
     counter.add();
-    presence::registered(shared, number, &registered.name, status, asker.address);
+    let key = record.key.as_bytes();
+    let comer = Comer { number, key, address: asker.address, shown: asker.shown };
+    match presence::registered(shared, &registered.name, record.status, comer) {
+        // Its key has ended since the question was judged: nobody is there to be answered.
+        None => return shared.counters.queries_unknown_sender.add(),
+        // It is elsewhere since this was asked, or somebody overheard it; whoever is there greets anew and asks again.
+        Some(Heard::Stale) => return shared.stale(&asker),
+        Some(Heard::Again | Heard::Back | Heard::Moved | Heard::Torn) => {}
+    }
     let registered_at =
         shared.directory().route_of(number).map_or(registered.expires_at, |r| r.registered_at);
     let answer = RegisterAnswer {
@@ -191,7 +217,7 @@ fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: R
         registered_at,
         expires_at: registered.expires_at,
         observed: asker.address,
-        keepalive: shared.tokens.issue(number, asker.address, system::now()),
+        keepalive: shared.tokens.issue(number, key, asker.address, system::now()),
         keepalive_every: shared.keepalive_every,
     };
     shared.answer(&asker, AnswerOutcome::Yes, answer.values());
@@ -199,7 +225,6 @@ fn welcome(shared: &Arc<Shared>, number: u64, registered: &Registered, status: R
 
 fn rotate(shared: &Arc<Shared>, rotation: SignedRotation, record: Signed<Record>, asker: Asker) {
     let name = record.claims().name.clone();
-    let status = record.claims().status;
     let event = KeyEvent::Rotation(rotation.clone());
     // In a statement of its own: held on into what follows, the lock would be taken twice.
     let held = shared.directory().route(name.as_str());
@@ -209,9 +234,15 @@ fn rotate(shared: &Arc<Shared>, rotation: SignedRotation, record: Signed<Record>
         && is_held(route, &event)
     {
         let registered = registered(route, &name, record.claims());
-        return welcome(shared, route.id, &registered, status, asker);
+        return welcome(shared, route.id, &registered, record.claims(), asker);
     }
-    change(shared, asker, status, move |registry, now| (registry.rotate(rotation, record, now), vec![name]));
+    // Whoever merely says that this is the next key takes nothing of what the identity may change.
+    let own = held.filter(|held| held.identity(&name).is_ok_and(|held| held.apply(&event, &[]).is_ok()));
+    let number = own.map(|route| route.id);
+    let claims = record.claims().clone();
+    change(shared, asker, number, claims, move |registry, now| {
+        (registry.rotate(rotation, record, now), vec![name])
+    });
 }
 
 fn revoke(shared: &Arc<Shared>, revocation: Signed<Revocation>, asker: Asker) {
@@ -282,19 +313,18 @@ fn resolve(shared: &Shared, name: &Name, events_from: Option<u8>, asker: Asker) 
     shared.answer(&asker, AnswerOutcome::Yes, answer.values());
 }
 
-fn find(shared: &Arc<Shared>, capability: jis::Capability, after: u64, asker: Asker) {
-    let node = Arc::clone(shared);
+/// From memory: whoever searches keeps no registration waiting.
+fn find(shared: &Shared, capability: &jis::Capability, after: u64, asker: Asker) {
     shared.lookups().searched();
-    let submitted = shared.registry.submit(
-        move |registry, _| (registry.store().with_capability(&capability, after, MOST_NAMES), Vec::new()),
-        move |result| match result.and_then(|found| found) {
-            Ok(found) => node.answer(&asker, AnswerOutcome::Yes, page(found).values()),
-            Err(error) => storage_failed(&node, &asker, &error),
-        },
-    );
-    if submitted.is_err() {
-        busy(shared, &asker);
-    }
+    let after = u32::try_from(after).unwrap_or(u32::MAX);
+    let directory = shared.directory();
+    let found: Vec<Route> = directory.offering(capability.as_str(), after).take(MOST_NAMES).collect();
+    drop(directory);
+    let named = found.iter().filter_map(|route| {
+        let record = RecordGlance::of(route.record_bytes())?;
+        Some((route.id, record.name.parse().ok()?))
+    });
+    shared.answer(&asker, AnswerOutcome::Yes, page(named.collect()).values());
 }
 
 /// As many names as fit a datagram.
@@ -324,7 +354,7 @@ fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker)
     if shared.forwards().is_on_its_way(&asker) {
         return;
     }
-    if !shared.asking().take(asker.address, shared.mono()) {
+    if !shared.take_asking(&asker) {
         return busy(shared, &asker);
     }
     let seen = u32::try_from(route.id).ok().and_then(|number| shared.sessions().seen(number));

@@ -1,5 +1,6 @@
 //! What the parts of a node share.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tibet_registry::PresenceChange;
 use super::cookies::Cookies;
 use super::directory::Directory;
 use super::forwards::Forwards;
-use super::limits::Limiter;
+use super::limits::{Limiter, Rate, network};
 use super::lookups::Lookups;
 use super::sessions::Sessions;
 use super::stats::Counters;
@@ -34,15 +35,18 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Set once the socket is there.
     pub(super) outbox: OnceLock<Outbox>,
-    sessions: Mutex<Sessions>,
+    sessions: Arc<Mutex<Sessions>>,
     forwards: Mutex<Forwards>,
     lookups: Mutex<Lookups>,
-    /// Who came and went in this second.
-    presence: Mutex<Vec<PresenceChange>>,
-    /// Charged with what did not verify.
+    /// Who came and went, and is not written down yet.
+    presence: Mutex<VecDeque<PresenceChange>>,
+    /// Networks, charged with what did not verify.
     bad: Mutex<Limiter>,
-    /// Charged with what has a device asked.
+    /// Networks, charged with every question before its signatures are looked at.
+    questions: Mutex<Limiter>,
+    /// Keys and networks, charged with what has a device asked.
     asking: Mutex<Limiter>,
+    asking_network: Mutex<Limiter>,
 }
 
 /// What a [`Shared`] is made of besides its locks.
@@ -51,20 +55,33 @@ pub(super) struct Parts {
     pub(super) cookies: Cookies,
     pub(super) tokens: Tokens,
     pub(super) keepalive_every: Duration,
-    pub(super) gone_after: Duration,
+    pub(super) query_rate: Rate,
+    pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) directory: Arc<RwLock<Directory>>,
     pub(super) registry: RegistryHandle,
     pub(super) secret: [u8; 32],
 }
 
-/// Signatures that do not verify, at once and a second, before what comes from that network waits.
-const BAD: (u32, u32) = (200, 20);
-/// Questions for devices, likewise.
-const ASKING: (u32, u32) = (64, 16);
+/// Signatures that do not verify, before what comes from that network waits.
+const BAD: Rate = Rate { burst: 200, per_second: 20 };
+/// Questions for devices by one asker.
+const ASKING: Rate = Rate { burst: 64, per_second: 16 };
+/// Likewise by all askers of one network: whoever makes itself many keys takes no more than a part of [`Forwards`].
+const ASKING_NETWORK: Rate = Rate { burst: 256, per_second: 64 };
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { key, cookies, tokens, keepalive_every, gone_after, directory, registry, secret } = parts;
+        let Parts {
+            key,
+            cookies,
+            tokens,
+            keepalive_every,
+            query_rate,
+            sessions,
+            directory,
+            registry,
+            secret,
+        } = parts;
         let public_key = key.public_key();
         Self {
             name: Name::of_key(&public_key),
@@ -78,12 +95,14 @@ impl Shared {
             registry,
             counters: Counters::default(),
             outbox: OnceLock::new(),
-            sessions: Mutex::new(Sessions::new(gone_after)),
+            sessions,
             forwards: Mutex::default(),
             lookups: Mutex::default(),
             presence: Mutex::default(),
-            bad: Mutex::new(Limiter::new(secret, BAD.0, BAD.1)),
-            asking: Mutex::new(Limiter::new(secret, ASKING.0, ASKING.1)),
+            bad: Mutex::new(Limiter::new(secret, BAD)),
+            questions: Mutex::new(Limiter::new(secret, query_rate)),
+            asking: Mutex::new(Limiter::new(secret, ASKING)),
+            asking_network: Mutex::new(Limiter::new(secret, ASKING_NETWORK)),
         }
     }
 
@@ -96,6 +115,7 @@ impl Shared {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever wants both takes the directory first.
     pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
         lock(&self.sessions)
     }
@@ -108,7 +128,7 @@ impl Shared {
         lock(&self.lookups)
     }
 
-    pub(super) fn presence_changes(&self) -> MutexGuard<'_, Vec<PresenceChange>> {
+    pub(super) fn presence_changes(&self) -> MutexGuard<'_, VecDeque<PresenceChange>> {
         lock(&self.presence)
     }
 
@@ -116,8 +136,20 @@ impl Shared {
         lock(&self.bad)
     }
 
-    pub(super) fn asking(&self) -> MutexGuard<'_, Limiter> {
-        lock(&self.asking)
+    pub(super) fn questions(&self) -> MutexGuard<'_, Limiter> {
+        lock(&self.questions)
+    }
+
+    /// Takes one question for a device off what an asker may have asked. What it signed has verified.
+    pub(super) fn take_asking(&self, asker: &Asker) -> bool {
+        let now = self.mono();
+        lock(&self.asking).take(asker.key.as_bytes(), 1, now)
+            && lock(&self.asking_network).take(&network(asker.address), 1, now)
+    }
+
+    /// Notes that something from there does not verify.
+    pub(super) fn charge_bad(&self, from: SocketAddr) {
+        self.bad().take(&network(from), 1, self.mono());
     }
 
     pub(super) fn send(&self, to: SocketAddr, bytes: Vec<u8>) {
@@ -132,6 +164,12 @@ impl Shared {
         // Of typed values and below the bounds: an answer always is one.
         let Ok(answer) = Signed::seal(answer, &self.key) else { return };
         self.send(to.address, Compact::Answer { id: to.id, answer: &answer.encode() }.write());
+    }
+
+    /// Has whoever asked greet anew and ask again.
+    pub(super) fn stale(&self, to: &Asker) {
+        self.counters.stale_cookies.add();
+        self.send(to.address, Compact::Stale(to.id).write());
     }
 
     pub(super) fn fail(&self, to: &Asker, failure: &Failure) {
@@ -150,14 +188,19 @@ pub(super) struct Asker {
     pub(super) id: [u8; 8],
     /// SHA-256 of the question's M.
     pub(super) request: [u8; 32],
+    /// What the question is signed with.
+    pub(super) key: PublicKey,
+    /// When the cookie was issued that the question shows, in the node's monotonic time.
+    pub(super) shown: Duration,
 }
 
 impl Asker {
-    pub(super) fn of(query: &Signed<Query>, address: SocketAddr) -> Self {
-        Self { address, id: query.claims().id, request: message_hash(query.message()) }
+    pub(super) fn of(query: &Signed<Query>, address: SocketAddr, shown: Duration) -> Self {
+        let Query { id, key, .. } = *query.claims();
+        Self { address, id, request: message_hash(query.message()), key, shown }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -49,15 +49,15 @@ counters! {
     lookups,
     /// Look-ups of names that are not there.
     lookups_unknown,
-    /// Questions with a cookie that does not hold.
+    /// Questions with a cookie that does not hold, or is from before the device moved.
     stale_cookies,
     /// Frames that are none.
     malformed,
     /// Questions read.
     queries,
-    /// Questions dropped because too many wait.
+    /// Questions dropped because too many wait, of strangers earlier than of devices that are there.
     queries_overflow,
-    /// Questions dropped because too many bad ones came from there.
+    /// Questions dropped because too many came from that network, or too many bad ones.
     queries_limited,
     /// Questions by nobody this node knows.
     queries_unknown_sender,

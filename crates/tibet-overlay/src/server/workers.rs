@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jis::{Answer, AnswerOutcome, IdentityStatus, KeyEvent, PublicKey, Query, Signed};
 use tibet_registry::{Route, Zone};
@@ -16,40 +18,87 @@ use crate::intents::{Failure, FailureCode, Malformed, OverlayRequest};
 use crate::system;
 
 /// Questions that wait for a worker: at 5 000 a second, less than two seconds' worth. Some 1 KiB each, 8 MiB, and 130 MiB at the very most.
-const MAX_WAITING: usize = 8192;
+pub(super) const MAX_WAITING: usize = 8192;
+
+/// What waits for the workers. The second half of the room is for devices that are there: strangers who ask without end, each a little from an
+/// address of its own, do not keep them waiting (SECURITY R18).
+#[derive(Clone)]
+pub(super) struct WorkQueue {
+    sender: SyncSender<Work>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The workers' end of a [`WorkQueue`].
+pub(super) struct WorkSource {
+    receiver: Mutex<Receiver<Work>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A queue with room for [`MAX_WAITING`].
+pub(super) fn queue() -> (WorkQueue, WorkSource) {
+    let (sender, receiver) = sync_channel(MAX_WAITING);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let source = WorkSource { receiver: Mutex::new(receiver), waiting: Arc::clone(&waiting) };
+    (WorkQueue { sender, waiting }, source)
+}
+
+impl WorkQueue {
+    /// Whether only those are to be taken on for whom room is kept.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= MAX_WAITING / 2
+    }
+
+    /// Whether there was room.
+    pub(super) fn push(&self, work: Work) -> bool {
+        // Before it is there to be taken, so that the count never falls below nothing.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let pushed = self.sender.try_send(work).is_ok();
+        if !pushed {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        pushed
+    }
+}
+
+impl WorkSource {
+    /// The next; `None` when all queues are dropped.
+    pub(super) fn next(&self) -> Option<Work> {
+        let work = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(work)
+    }
+}
 
 /// Starts `threads` workers. They end when what they are sent through is dropped.
 pub(super) fn spawn(
     shared: &Arc<Shared>,
     threads: usize,
-) -> std::io::Result<(SyncSender<Work>, Vec<JoinHandle<()>>)> {
-    let (sender, receiver) = sync_channel(MAX_WAITING);
-    let receiver = Arc::new(Mutex::new(receiver));
+) -> std::io::Result<(WorkQueue, Vec<JoinHandle<()>>)> {
+    let (queue, source) = queue();
+    let source = Arc::new(source);
     let mut workers = Vec::new();
     for number in 0..threads.max(1) {
-        let (shared, receiver) = (Arc::clone(shared), Arc::clone(&receiver));
+        let (shared, source) = (Arc::clone(shared), Arc::clone(&source));
         let name = format!("overlay-{number}");
-        workers.push(std::thread::Builder::new().name(name).spawn(move || run(&shared, &receiver))?);
+        workers.push(std::thread::Builder::new().name(name).spawn(move || run(&shared, &source))?);
     }
-    Ok((sender, workers))
+    Ok((queue, workers))
 }
 
-fn run(shared: &Arc<Shared>, receiver: &Mutex<Receiver<Work>>) {
-    loop {
-        let work = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(work) = work else { return };
+fn run(shared: &Arc<Shared>, source: &WorkSource) {
+    while let Some(work) = source.next() {
         // A question that made a part of the node panic must not end the node (SECURITY R29).
         let _ = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Query(from, bytes) => take_query(shared, from, &bytes),
+            Work::Query(from, shown, bytes) => take_query(shared, from, shown, &bytes),
             Work::Answer(from, id, bytes) => take_answer(shared, from, id, &bytes),
             Work::Back(number) => super::presence::back(shared, number),
         }));
     }
 }
 
-fn take_query(shared: &Arc<Shared>, from: SocketAddr, bytes: &[u8]) {
+fn take_query(shared: &Arc<Shared>, from: SocketAddr, shown: Duration, bytes: &[u8]) {
     let Ok(query) = Signed::<Query>::decode(bytes) else {
-        shared.bad().take(from, shared.mono());
+        shared.charge_bad(from);
         return shared.counters.malformed.add();
     };
     shared.counters.queries.add();
@@ -64,10 +113,10 @@ fn take_query(shared: &Arc<Shared>, from: SocketAddr, bytes: &[u8]) {
         Sender::Rood => return shared.counters.queries_rood.add(),
     };
     if query.verify(&key).is_err() {
-        shared.bad().take(from, shared.mono());
+        shared.charge_bad(from);
         return shared.counters.queries_bad_signature.add();
     }
-    let asker = Asker::of(&query, from);
+    let asker = Asker::of(&query, from, shown);
     match request {
         Ok(request) => requests::handle(shared, &query, request, asker),
         Err(malformed @ Malformed(_)) => {
@@ -125,7 +174,7 @@ fn is_rood(route: &Route) -> bool {
 
 fn take_answer(shared: &Shared, from: SocketAddr, id: [u8; 8], bytes: &[u8]) {
     let Ok(answer) = Signed::<Answer>::decode(bytes) else {
-        shared.bad().take(from, shared.mono());
+        shared.charge_bad(from);
         return shared.counters.malformed.add();
     };
     // The signature is checked on a copy: the socket's task wants this lock for every answer.
@@ -133,7 +182,7 @@ fn take_answer(shared: &Shared, from: SocketAddr, id: [u8; 8], bytes: &[u8]) {
     let answers = asked.is_some_and(|query| Answer::check(&answer, &query).is_ok());
     let forward = answers.then(|| shared.forwards().take(&id)).flatten();
     let Some(forward) = forward else {
-        shared.bad().take(from, shared.mono());
+        shared.charge_bad(from);
         return shared.counters.answers_unasked.add();
     };
     shared.counters.forwarded_answered.add();

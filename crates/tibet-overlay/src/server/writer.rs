@@ -3,15 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jis::{Name, UnixTime};
 use tibet_registry::{Registry, Store, StoreError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::directory::Directory;
+use super::sessions::Sessions;
+use super::shared::lock;
 use crate::system;
 
 /// A registry over any store.
@@ -23,6 +25,9 @@ const MAX_WAITING: usize = 8192;
 const MAX_GROUP: usize = 1024;
 /// How often the log is looked at for what others have written.
 const WATCH: Duration = Duration::from_millis(250);
+
+/// How often at most what is noted of all devices is read anew: a million of them take a second.
+const READ_ALL_PRESENCE: Duration = Duration::from_secs(30);
 
 /// What follows once a change is on the disk, or was not made.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -116,42 +121,123 @@ impl std::fmt::Debug for RegistryHandle {
 /// A registry that runs in a thread of its own.
 pub(super) struct Running {
     pub(super) handle: RegistryHandle,
-    /// Gives the registry back when it ends.
-    pub(super) thread: JoinHandle<AnyRegistry>,
+    pub(super) thread: WriterThread,
     /// Says when the directory is filled.
     pub(super) ready: oneshot::Receiver<Result<(), StoreError>>,
 }
 
-/// Runs a registry in a thread of its own, which ends when it is told to or the last handle is gone. Everything that asks the store happens there: the
-/// client of PostgreSQL may not be used where a runtime runs.
+/// The thread of a registry. When this is dropped, the registry is dropped there.
+pub(super) struct WriterThread {
+    thread: JoinHandle<()>,
+    /// Without room: the registry is given from hand to hand, or stays where it is.
+    returned: Mutex<Receiver<AnyRegistry>>,
+    /// Why the thread has ended by itself, if it has.
+    failed: watch::Receiver<Option<String>>,
+}
+
+impl WriterThread {
+    /// Waits until the thread has ended, which it must have been told to, and gives its registry back unless it has failed. Blocks.
+    pub(super) fn join(self) -> Option<AnyRegistry> {
+        let returned = self.returned.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let registry = returned.recv().ok();
+        // What it has to say it has said.
+        let _ = self.thread.join();
+        registry
+    }
+
+    /// Waits until it ends by itself, and gives the reason.
+    pub(super) async fn failed(&mut self) -> String {
+        let reason = self.failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // It has ended because it was told to.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Runs a registry in a thread of its own, which ends when it is told to or the last handle is gone. Everything that asks the store happens there, and
+/// unless it is given back the registry is dropped there: the client of PostgreSQL may not be used where a runtime runs.
 pub(super) fn spawn(
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
+    sessions: Arc<Mutex<Sessions>>,
     node: Name,
 ) -> std::io::Result<Running> {
     let (jobs, waiting) = sync_channel(MAX_WAITING);
     let stopping = Arc::new(AtomicBool::new(false));
-    let mut writer = Writer { registry, directory, node, known: 0, waiting, stopping: Arc::clone(&stopping) };
     let (filled, ready) = oneshot::channel();
+    let (give, returned) = sync_channel(0);
+    let (fail, failed) = watch::channel(None);
+    // The registry goes over once the thread is there: of one that cannot be made it would be dropped here.
+    let (hand_over, handed_over) = sync_channel::<Writer>(1);
     let thread = std::thread::Builder::new().name("registry".into()).spawn(move || {
+        let Ok(mut writer) = handed_over.recv() else { return };
         let loaded = writer.load();
         let go_on = loaded.is_ok();
         // Whoever waits may have gone.
         let _ = filled.send(loaded);
-        if go_on { writer.run() } else { writer.registry }
-    })?;
-    Ok(Running { handle: RegistryHandle { jobs, stopping }, thread, ready })
+        if !go_on {
+            return;
+        }
+        // Whoever waits for a change hears that its channel is closed (SECURITY R29).
+        let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+        match ended
+            .unwrap_or_else(|_| Err("a part of the program that writes to the registry panicked".into()))
+        {
+            Ok(()) => {
+                // Nobody may want it back.
+                let _ = give.send(writer.registry);
+            }
+            Err(reason) => {
+                tracing::error!(%reason, "the registry can no longer be changed");
+                let _ = fail.send(Some(reason));
+            }
+        }
+    });
+    let writer = Writer {
+        registry,
+        directory,
+        sessions,
+        node,
+        known: 0,
+        waiting,
+        stopping: Arc::clone(&stopping),
+        all_presence: AllPresence::default(),
+    };
+    match thread {
+        Ok(thread) => {
+            // It waits for just this.
+            let _ = hand_over.send(writer);
+            let thread = WriterThread { thread, returned: Mutex::new(returned), failed };
+            Ok(Running { handle: RegistryHandle { jobs, stopping }, thread, ready })
+        }
+        Err(error) => {
+            // There is no thread to drop it in, and the program ends for want of one.
+            std::mem::forget(writer);
+            Err(error)
+        }
+    }
 }
 
 struct Writer {
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
+    sessions: Arc<Mutex<Sessions>>,
     /// This node's name.
     node: Name,
     /// Tokens of the log that the directory knows of.
     known: u64,
     waiting: Receiver<Job>,
     stopping: Arc<AtomicBool>,
+    all_presence: AllPresence,
+}
+
+/// When what other nodes have noted of all devices was read, and whether it is to be read again.
+#[derive(Default)]
+struct AllPresence {
+    read_at: Option<Instant>,
+    due: bool,
 }
 
 impl Writer {
@@ -160,27 +246,31 @@ impl Writer {
         self.known = self.registry.head()?.map_or(0, |head| head.count);
         let directory = Directory::load(&self.registry)?;
         *self.directory() = directory;
-        self.read_all_presence()?;
-        Ok(())
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.sessions).set_keys(|number| directory.key_of(number));
+        drop(directory);
+        self.read_all_presence()
     }
 
-    fn run(mut self) -> AnyRegistry {
+    /// # Errors
+    /// Why it cannot go on.
+    fn run(&mut self) -> Result<(), String> {
         loop {
             match self.waiting.recv_timeout(WATCH) {
-                Ok(first) => self.write(first),
+                Ok(first) => self.write(first)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.follow();
             if self.stopping.load(Ordering::Acquire) {
                 while let Ok(next) = self.waiting.try_recv() {
-                    self.write(next);
+                    self.write(next)?;
                 }
                 break;
             }
         }
         let _ = self.registry.flush(system::now());
-        self.registry
+        Ok(())
     }
 
     fn directory(&self) -> RwLockWriteGuard<'_, Directory> {
@@ -191,51 +281,73 @@ impl Writer {
         self.registry.head().ok().flatten().map_or(self.known, |head| head.count)
     }
 
-    fn write(&mut self, first: Job) {
+    /// # Errors
+    /// Why nothing can be written any more until the registry is opened again.
+    fn write(&mut self, first: Job) -> Result<(), String> {
         let mut jobs = vec![first];
         jobs.extend(self.waiting.try_iter().take(MAX_GROUP - 1));
         let now = system::now();
         let known = self.known;
-        let mut alone = false;
+        let mut head = known;
         let mut done: Vec<(Vec<Name>, Finish)> = Vec::with_capacity(jobs.len());
         let registry = &mut self.registry;
         let group = catch_unwind(AssertUnwindSafe(|| {
             registry.group(|registry| {
                 // Within the transaction: nobody else writes from here on.
-                alone = registry.head().ok().flatten().map_or(0, |head| head.count) == known;
+                head = registry.head().ok().flatten().map_or(0, |head| head.count);
                 done.extend(jobs.drain(..).filter_map(|job| job(Ok((registry, now)))));
             })
         }));
         let committed = match group {
             Ok(committed) => committed,
             // Its registry has rolled back and goes on; whoever waits hears that their channel is closed (SECURITY R29).
-            Err(_) => return,
+            Err(_) => return Ok(()),
         };
         if committed.is_ok() {
             let read = self.read(done.iter().flat_map(|(names, _)| names));
             // What others wrote before is not among it; nor is what could not be read.
-            if alone && read.is_ok() {
+            if head == known && read.is_ok() {
                 self.known = self.head();
+            } else if head < known {
+                // It went back before these changes, and may be ahead again with them.
+                let _ = self.load();
             }
         }
         for (_, finish) in done {
             finish(committed.clone());
         }
         // No transaction could be opened: none of them was tried.
-        if let Err(error) = committed {
-            jobs.into_iter().for_each(|job| drop(job(Err(error.clone()))));
+        let Err(error) = committed else { return Ok(()) };
+        jobs.into_iter().for_each(|job| drop(job(Err(error.clone()))));
+        if passes(&error) {
+            return Ok(());
+        }
+        // Whether that was the request's fault or the store is of no more use, a transaction without any request shows (SECURITY R70).
+        match self.registry.group(|_| ()) {
+            Err(error) if !passes(&error) => Err(error.to_string()),
+            _ => Ok(()),
         }
     }
 
     /// Reads what other processes and nodes have written: the audit log tells of all of it.
     fn follow(&mut self) {
+        if self.head() < self.known {
+            tracing::warn!("the registry has gone back, as from a backup; everything is read anew");
+            // What cannot be read is read the next time.
+            let _ = self.load();
+        }
+        let recently = self.all_presence.read_at.is_some_and(|at| at.elapsed() < READ_ALL_PRESENCE);
+        if self.all_presence.due && !recently {
+            // Likewise.
+            let _ = self.read_all_presence();
+        }
         while self.head() > self.known {
             match self.registry.changes_since(self.known) {
                 Ok(changes) => {
-                    let read = self.read(changes.names.iter()).and_then(|()| match changes.all_presence {
-                        true => self.read_all_presence(),
-                        false => self.read_presence(changes.presence.iter()),
-                    });
+                    // The log does not name them all; they are read before long.
+                    self.all_presence.due |= changes.all_presence;
+                    let read = self.read(changes.names.iter());
+                    let read = read.and_then(|()| self.read_presence(changes.presence.iter()));
                     // What could not be read is read the next time: a revocation must not be missed.
                     if read.is_err() {
                         break;
@@ -258,7 +370,7 @@ impl Writer {
     }
 
     /// What other nodes have noted of all devices.
-    fn read_all_presence(&self) -> Result<(), StoreError> {
+    fn read_all_presence(&mut self) -> Result<(), StoreError> {
         let mut elsewhere = Vec::new();
         self.registry.for_each_presence(&mut |number, presence| {
             if presence.online && presence.node != self.node {
@@ -266,6 +378,7 @@ impl Writer {
             }
         })?;
         self.directory().replace_elsewhere(elsewhere);
+        self.all_presence = AllPresence { read_at: Some(Instant::now()), due: false };
         Ok(())
     }
 
@@ -287,9 +400,119 @@ impl Writer {
             entries.extend(self.registry.store().entry(name)?.map(|entry| (name, entry)));
         }
         let mut directory = self.directory();
+        let mut keys = Vec::with_capacity(entries.len());
         for (name, entry) in entries {
             directory.insert(entry.id, name, entry.bytes);
+            let number = u32::try_from(entry.id).ok();
+            keys.extend(number.map(|number| (number, directory.key_of(number))));
+        }
+        drop(directory);
+        let mut sessions = lock(&self.sessions);
+        for (number, key) in keys {
+            sessions.set_key(number, key.as_ref());
         }
         Ok(())
+    }
+}
+
+/// Whether a failure may pass by itself, so that the same process can go on: there is room again, the database is back, somebody else is done.
+fn passes(error: &StoreError) -> bool {
+    // What is added later does not pass until somebody has thought of it.
+    matches!(
+        error,
+        StoreError::Full
+            | StoreError::ReadOnly
+            | StoreError::Busy
+            | StoreError::Unavailable(_)
+            | StoreError::Uncertain(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LocalDevice;
+    use crate::system::random;
+    use jis::SecretKey;
+    use std::net::SocketAddr;
+    use tibet_registry::{MemoryStore, Opening, Policy, Source};
+
+    use super::super::sessions::Comer;
+
+    const NODE: &str = "jis:node";
+
+    /// A writer whose thread is the test's, with `jis:a` registered.
+    fn writer() -> Writer {
+        let log_key = Arc::new(SecretKey::from_seed(random().expect("random").into()).expect("key"));
+        let secret = random().expect("random");
+        let opening = Opening { log_key, origin: None, policy: Policy::default(), secret };
+        let store: Box<dyn Store + Send> = Box::new(MemoryStore::new());
+        let mut registry = Registry::open(store, opening).expect("opened");
+        let now = system::now();
+        let mut device = LocalDevice::create("jis:a".parse().expect("name"), now).expect("keys");
+        device.publish(crate::Presence::default(), now).expect("signed");
+        let registration = device.registration(None, now).expect("signed");
+        registry.register(registration, Source::Local, now).expect("registered");
+        let (_, waiting) = sync_channel(1);
+        let mut writer = Writer {
+            registry,
+            directory: Arc::default(),
+            sessions: Arc::new(Mutex::new(Sessions::new(Duration::from_secs(120)))),
+            node: NODE.parse().expect("name"),
+            known: 0,
+            waiting,
+            stopping: Arc::default(),
+            all_presence: AllPresence::default(),
+        };
+        writer.load().expect("loaded");
+        writer
+    }
+
+    /// A database that was restored from a backup knows less than this node, and another key.
+    #[test]
+    fn a_registry_that_went_back_is_read_anew() {
+        let mut writer = writer();
+        let key = writer.directory().key_of(1).expect("registered");
+        let lost: Name = "jis:lost".parse().expect("name");
+        let name = "jis:a".parse().expect("name");
+        let entry = writer.registry.store().entry(&name).expect("read").expect("an entry");
+        writer.directory().insert(2, &lost, entry.bytes);
+        let address: SocketAddr = "203.0.113.1:1".parse().expect("address");
+        for (number, key) in [(1, key), (2, key)] {
+            let comer = Comer { number, key: &key, address, shown: Duration::ZERO };
+            lock(&writer.sessions).register(comer, Duration::from_secs(1));
+        }
+        let head = writer.known;
+        writer.follow();
+        assert_eq!(writer.directory().number("jis:lost"), Some(2), "nothing has changed yet");
+        writer.known = head + 5;
+        writer.follow();
+        assert_eq!((writer.known, writer.directory().number("jis:lost")), (head, None));
+        assert_eq!((writer.directory().number("jis:a"), lock(&writer.sessions).online()), (Some(1), 1));
+    }
+
+    /// However often crowds come and go elsewhere, all of what is noted is read once in a while.
+    #[test]
+    fn what_is_noted_of_all_devices_is_read_once_in_a_while() {
+        let mut writer = writer();
+        writer.all_presence.due = true;
+        writer.follow();
+        assert!(writer.all_presence.due, "it was read just now");
+        writer.all_presence.read_at = Instant::now().checked_sub(READ_ALL_PRESENCE);
+        writer.follow();
+        assert!(!writer.all_presence.due);
+    }
+
+    /// SECURITY R70: what passes by itself, as on a full disk, ends no node.
+    #[test]
+    fn only_what_does_not_pass_ends_the_node() {
+        let why = || "why".to_owned();
+        for error in [StoreError::Full, StoreError::ReadOnly, StoreError::Busy] {
+            assert!(passes(&error), "{error}");
+        }
+        assert!(passes(&StoreError::Unavailable(why())) && passes(&StoreError::Uncertain(why())));
+        for error in [StoreError::Failed(why()), StoreError::Damaged(why()), StoreError::Foreign(why())] {
+            assert!(!passes(&error), "{error}");
+        }
     }
 }

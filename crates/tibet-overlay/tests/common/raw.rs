@@ -4,7 +4,10 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use jis::{Answer, AnswerOutcome, Name, PublicKey, Query, SecretKey, Signed};
+use jis::{
+    Answer, AnswerOutcome, Fingerprint, Name, PublicKey, Query, Revocation, RevocationAuthority,
+    RevocationScope, SecretKey, Signed,
+};
 use tibet_overlay::intents::{Failure, OverlayRequest, RegisterAnswer, ResolveAnswer};
 use tibet_overlay::system;
 use tibet_ping::{Compact, Cookie, Frame, Welcome};
@@ -116,8 +119,20 @@ impl Raw {
     /// Whether nothing has come, and nothing will: a question that went the whole way after all others, through a node with one worker and
     /// the registry's one writer, is answered first.
     pub fn is_quiet(&self) -> bool {
-        let find = OverlayRequest::Find { capability: "nothing".parse().expect("word"), after: 0 };
-        let query = self.query(&Asker::certified(), &find);
+        let nobody = Asker::certified();
+        let revocation = Revocation {
+            name: nobody.name.clone(),
+            fingerprint: Fingerprint::of_inception(b"of nobody"),
+            generation: 0,
+            key: nobody.key.public_key(),
+            scope: RevocationScope::Key,
+            authority: RevocationAuthority::CurrentKey,
+            signer: nobody.key.public_key(),
+            reason: "to be asked".parse().expect("words"),
+            revoked_at: system::now(),
+        };
+        let revocation = Signed::seal(revocation, &nobody.key).expect("signed");
+        let query = self.query(&nobody, &OverlayRequest::Revoke(Box::new(revocation)));
         self.send_query(&query);
         let datagram = self.recv();
         matches!(read(&datagram), Compact::Answer { id, .. } if id == query.claims().id)
