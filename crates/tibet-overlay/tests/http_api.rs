@@ -4,10 +4,12 @@ mod http_support;
 
 use std::collections::BTreeSet;
 
-use http_support::{PATIENCE, Reply, Served, TOKEN, config, device, name};
-use jis::{Identity, KeyEvent, Record, Signed};
+use http_support::{PATIENCE, Reply, Served, TOKEN, config, device, name, registry};
+use jis::{Identity, KeyEvent, Name, Record, Signed};
 use serde_json::{Value, json};
 use tibet_core::Token;
+use tibet_overlay::system;
+use tibet_registry::{MemoryStore, PresenceChange, Source};
 
 fn names(page: &Value) -> Vec<&str> {
     page["identities"]
@@ -61,6 +63,35 @@ fn identities_are_listed_by_page_and_filter_without_gaps_or_repeats() {
         "limit=1&limit=2",
     ] {
         served.get(&format!("/api/v1/identities?{query}")).problem(400);
+    }
+}
+
+#[test]
+fn a_device_at_another_node_of_the_same_registry_is_online_and_that_node_is_named() {
+    let mut registry = registry(Box::new(MemoryStore::new()));
+    let now = system::now();
+    for text in ["jis:home:hub", "jis:home:lamp", "jis:home:door"] {
+        let registration = device(text, &[]).registration(None, now).expect("signed");
+        registry.register(registration, Source::Local, now).expect("registered");
+    }
+    let other = Name::of_key(&device("jis:other", &[]).identity().key);
+    let change =
+        |text: &str, online| PresenceChange { name: name(text), node: other.clone(), online, at: now };
+    let noted = [change("jis:home:hub", true), change("jis:home:lamp", true)];
+    assert_eq!(registry.note_presence(&noted), Ok(2));
+    let later = PresenceChange { at: now.saturating_add(PATIENCE), ..change("jis:home:lamp", false) };
+    assert_eq!(registry.note_presence(&[later]), Ok(1));
+
+    let served = Served::over(config(), registry);
+    let one = served.get("/api/v1/identities/jis:home:hub").ok();
+    assert_eq!((&one["presence"], &one["node"]), (&json!("online"), &json!(other.as_str())));
+    assert_eq!(one["observed"], Value::Null, "it is not heard here");
+    let page = served.get("/api/v1/identities?presence=online").ok();
+    assert_eq!(names(&page), ["jis:home:hub"]);
+    assert_eq!(page["identities"][0]["node"], other.as_str());
+    for text in ["jis:home:lamp", "jis:home:door"] {
+        let one = served.get(&format!("/api/v1/identities/{text}")).ok();
+        assert_eq!((&one["presence"], &one["node"]), (&json!("unknown"), &Value::Null), "{text}");
     }
 }
 

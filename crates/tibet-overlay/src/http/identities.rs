@@ -26,6 +26,8 @@ struct Held {
     record: Record,
     standing: Standing,
     presence: PresenceState,
+    /// The node it is at, while it is online.
+    node: Option<Name>,
     last_seen: Option<UnixTime>,
     observed: Option<std::net::SocketAddr>,
 }
@@ -34,14 +36,22 @@ impl Held {
     fn new(app: &App, route: Route, now: UnixTime) -> Option<Self> {
         let record = Signed::<Record>::decode(route.record_bytes()).ok()?.claims().clone();
         let seen = u32::try_from(route.id).ok().and_then(|number| app.node.seen(number));
+        let here = seen.is_some_and(|seen| seen.state == PresenceState::Online);
         Some(Self {
             standing: route.own_standing(now),
-            presence: seen.map_or(PresenceState::Unknown, |seen| seen.state),
+            presence: presence_of(app, &route),
+            // Which other node it is at is asked for all of a page at once.
+            node: here.then(|| Name::of_key(&app.node.key())),
             last_seen: seen.map(|seen| app.node.wall_time(seen.at)),
             observed: seen.filter(|seen| seen.state == PresenceState::Online).map(|seen| seen.address),
             route,
             record,
         })
+    }
+
+    /// Whether it is at another node of the same registry.
+    fn is_elsewhere(&self) -> bool {
+        self.presence == PresenceState::Online && self.node.is_none()
     }
 
     /// The bound key, which a record that was made since the last rotation names.
@@ -68,6 +78,7 @@ impl Held {
             "trust_source": standing.source.as_str(),
             "disputed": standing.disputed,
             "presence": presence_word(self.presence),
+            "node": self.node.as_ref().map(Name::as_str),
             "last_seen": self.last_seen.map(|at| at.to_string()),
             "observed": self.observed.map(|address| address.to_string()),
             "behind_nat": route.behind_nat,
@@ -80,9 +91,14 @@ impl Held {
     }
 }
 
+/// Whether a device is there: here, by what this node hears, or at another node of the same registry, by that one's word.
 fn presence_of(app: &App, route: &Route) -> PresenceState {
-    let seen = u32::try_from(route.id).ok().and_then(|number| app.node.seen(number));
-    seen.map_or(PresenceState::Unknown, |seen| seen.state)
+    let Ok(number) = u32::try_from(route.id) else { return PresenceState::Unknown };
+    match app.node.seen(number).map(|seen| seen.state) {
+        Some(PresenceState::Online) => PresenceState::Online,
+        _ if app.node.directory().is_elsewhere(number) => PresenceState::Online,
+        here => here.unwrap_or(PresenceState::Unknown),
+    }
 }
 
 fn status_word(status: IdentityStatus) -> &'static str {
@@ -201,22 +217,32 @@ pub(super) async fn list(
     })))
 }
 
-/// Adds to each standing what others lend.
+/// Adds what only the registry knows: to each standing what others lend, and the other nodes that devices are at.
 async fn stand(app: &Arc<App>, mut page: Vec<Held>) -> Result<Vec<Held>, Problem> {
-    let names: Vec<Name> =
-        page.iter().filter(|held| held.route.vouches > 0).map(|held| held.record.name.clone()).collect();
-    if names.is_empty() {
+    let names = |wanted: &dyn Fn(&Held) -> bool| -> Vec<Name> {
+        page.iter().filter(|held| wanted(held)).map(|held| held.record.name.clone()).collect()
+    };
+    let (lent, elsewhere) = (names(&|held| held.route.vouches > 0), names(&Held::is_elsewhere));
+    if lent.is_empty() && elsewhere.is_empty() {
         return Ok(page);
     }
-    let standings = app
+    let (standings, nodes) = app
         .look(move |registry, now| {
             let standing = |name: Name| Some((name.clone(), registry.standing(&name, now).ok()?));
-            names.into_iter().filter_map(standing).collect::<HashMap<Name, Standing>>()
+            let node = |name: Name| {
+                let noted = registry.presence(&name).ok()??;
+                noted.online.then_some((name, noted.node))
+            };
+            let standings = lent.into_iter().filter_map(standing).collect::<HashMap<Name, Standing>>();
+            (standings, elsewhere.into_iter().filter_map(node).collect::<HashMap<Name, Name>>())
         })
         .await?;
     for held in &mut page {
         if let Some(standing) = standings.get(&held.record.name) {
             held.standing = *standing;
+        }
+        if held.is_elsewhere() {
+            held.node = nodes.get(&held.record.name).cloned();
         }
     }
     Ok(page)

@@ -57,6 +57,13 @@ pub fn config() -> HttpConfig {
     }
 }
 
+/// One that keeps claims for a human to decide on.
+pub fn registry(store: Box<dyn Store + Send>) -> AnyRegistry {
+    let policy = Policy { approval: true, ..Policy::default() };
+    let secret = system::random().expect("random");
+    Registry::open(store, Opening { log_key: Arc::new(key()), origin: None, policy, secret }).expect("opened")
+}
+
 impl Served {
     /// A node without devices, and its two servers.
     pub fn start(config: HttpConfig) -> Self {
@@ -64,6 +71,11 @@ impl Served {
     }
 
     pub fn with_store(config: HttpConfig, store: Box<dyn Store + Send>) -> Self {
+        Self::over(config, registry(store))
+    }
+
+    /// Over a registry in which something stands already.
+    pub fn over(config: HttpConfig, registry: AnyRegistry) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -72,14 +84,6 @@ impl Served {
         let directory = tempfile::tempdir().expect("directory");
         let socket = directory.path().join("operator.sock");
         let (node, server, operator) = runtime.block_on(async {
-            let policy = Policy { approval: true, ..Policy::default() };
-            let opening = Opening {
-                log_key: Arc::new(key()),
-                origin: None,
-                policy,
-                secret: system::random().expect("random"),
-            };
-            let registry: AnyRegistry = Registry::open(store, opening).expect("opened");
             let keys = NodeKeys { identity: key(), keepalive: Zeroizing::new([7; 32]) };
             let bind = "127.0.0.1:0".parse().expect("address");
             let node =
