@@ -49,14 +49,7 @@ pub(super) fn run(context: &Context, args: RegisterArgs) -> Result<Outcome, CliE
     // Opened before the device signs anything.
     let registry = if with_nodes { None } else { Some(context.registry()?) };
     let now = system::now();
-    // Renewed at half its time, so that whoever registers from time to time is never out of date.
-    let due = device.record().is_none_or(|record| {
-        let record = record.claims();
-        record.issued_at > now || now >= record.issued_at.saturating_add(record.ttl / 2)
-    });
-    if due || device.presence() != presence {
-        device.publish(presence, now)?;
-    }
+    device.publish_if_due(presence, now)?;
     let registration = device.registration(permission, now)?;
     match registry {
         Some(registry) => here(context, registry, registration),

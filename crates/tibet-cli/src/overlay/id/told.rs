@@ -133,7 +133,7 @@ async fn wait_for_daemon(context: &Context, control: &Control, device: &LocalDev
             |node: &NodeStatus| node.state == LinkState::Registered && node.expires_at == expires;
         // Another of its addresses leads to the same node.
         let same = |node: &NodeStatus| {
-            node.state.as_str() == "same"
+            node.state == LinkState::Same
                 && status.nodes.iter().any(|its| its.key == node.key && registered(its))
         };
         let has_heard = |node: &NodeStatus| taken_up && (registered(node) || same(node));
