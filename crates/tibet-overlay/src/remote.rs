@@ -9,6 +9,7 @@ pub use reports::{Attempt, FindReport, FoundDevice, PingReport, ResolveReport, V
 use std::sync::Arc;
 
 use jis::{Capability, Identity, Name};
+use tibet_iot::IotNode;
 use tibet_ping::Binding;
 use tokio::task::JoinSet;
 
@@ -58,6 +59,9 @@ impl RemoteOverlay {
             }
             Err(error) => return Err(error.into()),
         };
+        if route.identity.is_some() {
+            self.compare_key(name, |_, _| ()).await?;
+        }
         // Only where a node was asked anyway: what is known by itself needs none.
         let described = match &route.origin {
             crate::RouteOrigin::Node(_) => self.client.describe(name).await.ok(),
@@ -114,27 +118,38 @@ impl RemoteOverlay {
         Ok(FindReport { capability, node, total, devices: devices.into_iter().flatten().collect() })
     }
 
-    /// Has the socket's node know a name by the key that its key events lead to. A key by which it knows the name already, from a first contact or
-    /// from the operator, gives way only to one that the events lead to from there: otherwise they are those of another identity, and no
-    /// node's word makes it this one (SECURITY R5, R39, R42).
+    /// Has the socket's node know a name by the key that its key events lead to.
     ///
     /// # Errors
-    /// [`RemoteErrorKind::OtherKey`]; then nothing was learnt.
+    /// As [`compare_key`](Self::compare_key); then nothing was learnt.
     async fn learn_key(&self, name: &Name) -> Result<(), RemoteError> {
+        self.compare_key(name, |node, identity| {
+            let Identity { name, key, generation, .. } = identity.clone();
+            // A book that is full, and a key from the operator, leave everything as it was.
+            let _ = node.learn_key(Binding { name, key, generation });
+        })
+        .await
+    }
+
+    /// Does `then` if the key events that nodes show of a name fit the key by which the socket's node knows it, from a first contact or from the
+    /// operator: if they lead on from there. Otherwise they are those of another identity, and no node's word makes it this one
+    /// (SECURITY R5, R39, R42).
+    ///
+    /// # Errors
+    /// [`RemoteErrorKind::OtherKey`].
+    async fn compare_key(&self, name: &Name, then: fn(&IotNode, &Identity)) -> Result<(), RemoteError> {
         let known = self.client.known(name).map_err(ResolveError::from)?;
         let Some(known) = known else { return Ok(()) };
         let key = known.identity.key;
-        let learnt = self.socket.with(move |node| {
+        let compared = self.socket.with(move |node| {
             let bound = node.key_of(&known.identity.name);
             let other = bound.filter(|bound| !known.has_had(bound));
             if other.is_none() {
-                let Identity { name, key, generation, .. } = known.identity;
-                // A book that is full, and a key from the operator, leave everything as it was.
-                let _ = node.learn_key(Binding { name, key, generation });
+                then(node, &known.identity);
             }
             other
         });
-        match learnt.await.flatten() {
+        match compared.await.flatten() {
             None => Ok(()),
             Some(bound) => Err(RemoteError::other_key(name, &bound, &key)),
         }

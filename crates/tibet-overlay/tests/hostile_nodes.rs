@@ -436,16 +436,22 @@ fn key_by_which_it_knows(asker: &RemoteOverlay) -> impl Future<Output = Option<j
 async fn a_nodes_word_does_not_replace_the_key_that_a_name_is_known_by() {
     let (directory, sensor) = in_files("jis:sensor");
     let first = sensor.identity().key;
-    let impostor = device("jis:sensor");
-    let shown = shown(impostor);
-    let nobodys = Arc::new(Mutex::new(device("jis:sensor")));
-    let node = Hostile::run(key(), LOOPBACK, proving(&shown, &nobodys)).await;
+    let (theirs, impostor) = in_files("jis:sensor");
+    let (shown, prover) = (shown(impostor), Arc::new(Mutex::new(reopened(&theirs))));
+    let node = Hostile::run(key(), LOOPBACK, proving(&shown, &prover)).await;
     let known = move || Binding { name: name("jis:sensor"), key: first, generation: 0 };
     let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
     asker.socket().with(move |node| node.learn_key(known())).await.expect("running").expect("room");
     let ping = "ping".parse().expect("word");
     let error = asker.ping(&name("jis:sensor"), &ping, "a test").await.expect_err("another identity");
     assert_eq!(error.kind, RemoteErrorKind::OtherKey, "{error}");
+    let error = asker.resolve(&name("jis:sensor")).await.expect_err("another identity");
+    assert_eq!(error.kind, RemoteErrorKind::OtherKey, "{error}");
+    let report = asker.verify(&name("jis:sensor")).await.expect("asked");
+    assert!(
+        !report.verified && report.reason.is_some(),
+        "it proves only that it is somebody else: {report:?}"
+    );
     assert_eq!(key_by_which_it_knows(&asker).await, Some(first));
 
     // Its own next key, by its key events.
