@@ -116,6 +116,10 @@ proptest! {
     fn vouches_survive(object in common::any_vouch()) { round_trip(&object)?; }
     #[test]
     fn proofs_survive(object in common::any_proof()) { round_trip(&object)?; }
+    #[test]
+    fn questions_survive(object in common::any_query()) { round_trip(&object)?; }
+    #[test]
+    fn answers_survive(object in common::any_answer()) { round_trip(&object)?; }
 
     #[test]
     fn names_as_users_write_them_have_one_canonical_form(name in common::any_name()) {

@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jis::{
-    Challenge, ChallengePurpose, Endpoint, EnrolmentToken, Fingerprint, Identity, Inception, KeyEvent, Name,
-    NameGrant, NamePattern, NextKeyCommitment, Proof, PublicKey, Record, RecordStatus, RecordVersion,
-    Revocation, RevocationAuthority, RevocationScope, Rotation, SecretKey, Signed, SignedObject,
-    SignedRotation, Tag, TransportCertificate, TransportKey, UnixTime, Vouch,
+    Answer, AnswerOutcome, Challenge, ChallengePurpose, Endpoint, EnrolmentToken, Fingerprint, Identity,
+    Inception, KeyEvent, Name, NameGrant, NamePattern, NextKeyCommitment, Proof, PublicKey, Query, Record,
+    RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation, SecretKey,
+    Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey, UnixTime, Vouch,
 };
 use proptest::prelude::*;
 
@@ -228,6 +228,28 @@ pub fn vouch() -> Vouch {
     }
 }
 
+pub fn query() -> Query {
+    Query {
+        id: [0x55; 8],
+        cookie: [0x66; 16],
+        source: name("jis:gate"),
+        key: key(0).public_key(),
+        generation: 0,
+        responder: key(3).public_key(),
+        method: "overlay.find".parse().expect("method"),
+        arguments: vec![b"mqtt".to_vec(), Vec::new()],
+    }
+}
+
+pub fn answer() -> Answer {
+    Answer {
+        request: [0x77; 32],
+        key: key(0).public_key(),
+        outcome: AnswerOutcome::Yes,
+        values: vec![Vec::new(), b"jis:home:hub".to_vec()],
+    }
+}
+
 /// Every kind of object the crate reads.
 pub fn kinds() -> &'static [Kind] {
     static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(make_kinds);
@@ -256,6 +278,8 @@ fn make_kinds() -> Vec<Kind> {
             generation: hub.generation,
             prover_nonce: [0xb2; 32],
         }),
+        kind(query()),
+        kind(answer()),
     ]
 }
 
@@ -520,6 +544,36 @@ pub fn any_proof() -> impl Strategy<Value = Proof> {
     )
 }
 
+pub fn any_query() -> impl Strategy<Value = Query> {
+    let bytes = prop::collection::vec(any::<u8>(), 0..40);
+    let asked = ("[a-z0-9][a-z0-9._/-]{0,63}", prop::collection::vec(bytes, 0..=Query::MAX_ARGUMENTS));
+    let head = (any::<[u8; 8]>(), any::<[u8; 16]>());
+    (head, any_name(), any_key(), any::<u64>(), any_key(), asked).prop_map(
+        |((id, cookie), source, key, generation, responder, (method, arguments))| Query {
+            id,
+            cookie,
+            source,
+            key,
+            generation,
+            responder,
+            method: method.parse().expect("method"),
+            arguments,
+        },
+    )
+}
+
+pub fn any_answer() -> impl Strategy<Value = Answer> {
+    let outcome =
+        prop_oneof![Just(AnswerOutcome::Yes), Just(AnswerOutcome::No), Just(AnswerOutcome::Pending)];
+    let values = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..60);
+    (any::<[u8; 32]>(), any_key(), outcome, values).prop_map(|(request, key, outcome, values)| Answer {
+        request,
+        key,
+        outcome,
+        values,
+    })
+}
+
 /// A signed object of any kind: its tag, its bytes, and the key that signed it.
 pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
     fn signed<T: SignedObject + Debug + 'static>(
@@ -543,5 +597,7 @@ pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
         signed(any_enrolment_token()),
         signed(any_vouch()),
         signed(any_proof()),
+        signed(any_query()),
+        signed(any_answer()),
     ]
 }
