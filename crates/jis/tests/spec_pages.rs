@@ -11,10 +11,11 @@ use common::name;
 use jis::challenge_v1::TextChallenge;
 use jis::pem::{self, PemEncryption};
 use jis::{
-    Challenge, ChallengePurpose, EnrolmentToken, Fingerprint, Identity, IdentityStatus, Inception, KeyEvent,
-    MessageWriter, Name, NameGrant, NextKeyCommitment, Proof, PublicKey, Record, RecordStatus, RecordVersion,
-    Revocation, RevocationAuthority, RevocationScope, Rotation, SecretKey, Signed, SignedObject,
-    SignedRotation, Tag, TransportCertificate, TransportKey, TransportSecret, UnixTime, Vouch, hex,
+    Answer, AnswerOutcome, Challenge, ChallengePurpose, EnrolmentToken, Fingerprint, Identity,
+    IdentityStatus, Inception, KeyEvent, MessageWriter, Name, NameGrant, NextKeyCommitment, Proof, PublicKey,
+    Query, Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation,
+    SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey,
+    TransportSecret, UnixTime, Vouch, hex,
 };
 
 fn page(file: &str) -> String {
@@ -384,6 +385,39 @@ fn vouch() {
         expires_at: e.time("expires_at"),
     };
     check(object, e);
+}
+
+/// A list of byte strings in hex, `-` for an empty one.
+fn byte_strings(text: &str) -> Vec<Vec<u8>> {
+    let item = |item: &str| hex::decode(if item == "-" { "" } else { item }).expect("hex");
+    text.split(' ').map(item).collect()
+}
+
+#[test]
+fn query_and_answer() {
+    let [mut asked, mut answered] =
+        examples("overlay.md", &["query", "answer"]).try_into().ok().expect("two");
+    let query = Query {
+        id: asked.bytes("id"),
+        cookie: asked.bytes("cookie"),
+        source: asked.parsed("source"),
+        key: asked.parsed("key"),
+        generation: asked.integer("generation"),
+        responder: asked.parsed("responder"),
+        method: asked.parsed("method"),
+        arguments: byte_strings(&asked.take("arguments")),
+    };
+    let answer = Answer {
+        request: answered.bytes("request"),
+        key: answered.parsed("key"),
+        outcome: match answered.integer("outcome") {
+            1 => AnswerOutcome::Yes,
+            other => panic!("outcome {other}"),
+        },
+        values: byte_strings(&answered.take("values")),
+    };
+    let (query, answer) = (check(query, asked), check(answer, answered));
+    assert_eq!(Answer::check(&answer, &query), Ok(()));
 }
 
 #[test]
