@@ -40,6 +40,7 @@ pub(super) fn run(
         bind: args.bind.or(file.bind).unwrap_or_else(|| OverlayNodeConfig::default().bind),
         keepalive_every: Duration::from_secs(args.keepalive),
         gone_after: Duration::from_secs(args.gone_after),
+        query_rate: args.query_rate(file),
         ..OverlayNodeConfig::default()
     };
     if let Some(workers) = args.workers {

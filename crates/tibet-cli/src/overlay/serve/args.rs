@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use jis::PublicKey;
 use serde::Deserialize;
+use tibet_overlay::server::{QUERY_RATE, Rate};
 use tibet_overlay::{StateDir, StoreLocation};
 use tibet_registry::{FirstCome, NAMES_PER_HOUR, Policy};
 
@@ -55,6 +56,10 @@ pub(in crate::overlay) struct ServeArgs {
     #[arg(long, value_name = "N")]
     names_per_hour: Option<u32>,
 
+    /// Questions a second that are taken from each network, twenty times as many at once; 0 for any number [default: 1000]
+    #[arg(long, value_name = "N")]
+    questions_per_second: Option<u32>,
+
     /// How often devices are to send keepalives, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(5..=120))]
     pub(super) keepalive: u64,
@@ -99,6 +104,8 @@ pub(crate) struct ServeFile {
     pub(super) approval_hook: Option<String>,
     /// As `--names-per-hour`.
     names_per_hour: Option<u32>,
+    /// As `--questions-per-second`.
+    questions_per_second: Option<u32>,
 }
 
 impl ServeFile {
@@ -147,6 +154,15 @@ impl TryFrom<String> for HttpAddress {
 }
 
 impl ServeArgs {
+    /// What one network may ask.
+    pub(super) fn query_rate(&self, file: &ServeFile) -> Rate {
+        match self.questions_per_second.or(file.questions_per_second) {
+            None => QUERY_RATE,
+            Some(0) => Rate { burst: u32::MAX, per_second: u32::MAX },
+            Some(per_second) => Rate { burst: per_second.saturating_mul(20), per_second },
+        }
+    }
+
     /// The policy that flags and file lead to. Grants alone need no issuer.
     pub(super) fn policy(&self, file: &ServeFile, state: &StateDir) -> Result<Policy, CliError> {
         let policy = self.policy.or(file.policy).unwrap_or(NamePolicy::Open);
