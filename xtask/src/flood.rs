@@ -65,11 +65,12 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     Ok(())
 }
 
-/// What became of the honest pings.
-struct Served {
-    sent: usize,
-    /// Sorted.
-    answered: Vec<Duration>,
+/// What became of what was honestly asked.
+#[derive(Default)]
+pub(crate) struct Served {
+    pub(crate) sent: usize,
+    /// How long each answer took; sorted.
+    pub(crate) answered: Vec<Duration>,
 }
 
 impl std::fmt::Display for Served {
@@ -82,7 +83,7 @@ impl std::fmt::Display for Served {
         };
         write!(
             f,
-            "{sent} honest pings, {answered} answered, {lost:.2} % lost, p50 {:.2} ms, p99 {:.2} ms",
+            "{sent} asked, {answered} answered, {lost:.2} % lost, p50 {:.2} ms, p99 {:.2} ms",
             at(0.5),
             at(0.99)
         )
@@ -113,7 +114,7 @@ impl Sensor {
 
     fn ping_for(&self, hub: SocketAddr, time: Duration) -> Outcome<Served> {
         self.runtime.block_on(async {
-            let mut served = Served { sent: 0, answered: Vec::new() };
+            let mut served = Served::default();
             let until = Instant::now() + time;
             let mut ticks = tokio::time::interval(EVERY);
             while Instant::now() < until {

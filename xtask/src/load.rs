@@ -4,19 +4,21 @@
 //! so that its memory and processor time are its own; both ends share the machine, and the report says so.
 
 mod fleet;
+mod flood;
 mod limits;
 mod node;
 mod phases;
 mod socket;
 
-use std::path::PathBuf;
-
 use crate::Outcome;
 use fleet::Fleet;
-use node::Node;
+use node::{Node, Program, Quota};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    instead: Option<Instead>,
     /// How many devices
     #[arg(long, default_value_t = 10_000)]
     devices: u32,
@@ -32,20 +34,22 @@ pub(crate) struct Options {
     /// How long look-ups are measured, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The program whose `serve` is started, in a directory of its own that is removed afterwards
-    #[arg(long, default_value = "target/release/tibet-overlay")]
-    program: PathBuf,
-    /// Its --store, for example postgres://… [default: SQLite in its directory]
-    #[arg(long)]
-    store: Option<String>,
-    /// Where the node's directory is made [default: the system's directory for temporary files]
-    #[arg(long)]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    program: Program,
+}
+
+#[derive(clap::Subcommand)]
+enum Instead {
+    /// Has a small fleet use a node that is flooded, and looks what becomes of the fleet
+    Flood(flood::Options),
 }
 
 /// Runs all phases and prints a line for each.
 pub(crate) fn run(options: &Options) -> Outcome<()> {
-    let mut node = Node::start(&options.program, options.store.as_deref(), options.directory.as_deref())?;
+    if let Some(Instead::Flood(options)) = &options.instead {
+        return flood::run(options);
+    }
+    let mut node = Node::start(&options.program)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut fleet = runtime.block_on(Fleet::connect(node.address, options.devices, options.sockets))?;
     println!("{} devices on {} sockets, node {}", options.devices, options.sockets, node.address);
@@ -64,9 +68,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     runtime.block_on(phases::find(&mut fleet, &node))?;
     runtime.block_on(phases::move_some(&mut fleet, &node, options.window))?;
     println!("  node: {} MiB resident", node.memory()? >> 20);
-    let took = node.kill_and_restart()?;
+    let took = node.kill_and_restart(Quota::None)?;
     println!("restart after kill -9: {:.2} s until it serves again", took.as_secs_f64());
-    runtime.block_on(phases::come_back(&mut fleet, &node))?;
+    runtime.block_on(phases::come_back(&mut fleet, &node, phases::moving(options.devices)))?;
     println!("  node: {} MiB resident", node.memory()? >> 20);
     Ok(())
 }

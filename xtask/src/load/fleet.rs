@@ -11,12 +11,14 @@ use sha2::{Digest as _, Sha256};
 use tibet_overlay::intents::{OverlayRequest, RegisterRequest};
 use tibet_ping::KeepaliveToken;
 
-use super::socket::Socket;
+use super::socket::{Greeting, Socket};
 use crate::Outcome;
 
 pub(super) struct Fleet {
     /// Drawn at the start, so that two runs have different keys.
     run: [u8; 16],
+    /// Above all their names.
+    above: &'static str,
     pub(super) devices: u32,
     pub(super) sockets: Vec<Socket>,
     /// By device; zeros until it has registered.
@@ -26,27 +28,38 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) async fn connect(node: SocketAddr, devices: u32, sockets: u32) -> Outcome<Self> {
-        let mut ports = Vec::new();
+        let mut fleet = Self::unconnected("jis:load", devices)?;
         for _ in 0..sockets.min(devices.max(1)) {
-            ports.push(Socket::connect(node).await?);
+            fleet.sockets.push(Socket::connect(node.ip(), node).await?);
         }
+        Ok(fleet)
+    }
+
+    /// Devices without sockets.
+    pub(super) fn unconnected(above: &'static str, devices: u32) -> Outcome<Self> {
         let run = tibet_iot::system::random()?;
         let tokens = vec![[0; 16]; devices as usize];
-        Ok(Self { run, devices, sockets: ports, tokens, since: now() })
+        Ok(Self { run, above, devices, sockets: Vec::new(), tokens, since: now() })
     }
 
     pub(super) fn name(&self, device: u32) -> Name {
-        format!("jis:load:d{device}").parse().expect("a name")
+        format!("{}:d{device}", self.above).parse().expect("a name")
     }
 
-    fn key(&self, device: u32) -> SecretKey {
+    pub(super) fn key(&self, device: u32) -> SecretKey {
         let seed: [u8; 32] =
             Sha256::new().chain_update(self.run).chain_update(device.to_be_bytes()).finalize().into();
         SecretKey::from_seed(seed.into()).expect("a hash is a seed")
     }
 
-    /// The device's registration through a socket: its record with this number, and its key event where that is `0`.
-    pub(super) fn registration(&self, device: u32, seq: u64, socket: &Socket, id: [u8; 8]) -> Signed<Query> {
+    /// The device's registration from where it was greeted: its record with this number, and its key event where that is `0`.
+    pub(super) fn registration(
+        &self,
+        device: u32,
+        seq: u64,
+        greeting: &Greeting,
+        id: [u8; 8],
+    ) -> Signed<Query> {
         let key = self.key(device);
         let inception = Inception {
             name: self.name(device),
@@ -79,7 +92,7 @@ impl Fleet {
         let record = Signed::seal(record, &key).expect("sound");
         let events = if seq == 0 { vec![KeyEvent::Inception(inception)] } else { Vec::new() };
         let request = RegisterRequest { record, events, transport: None, permission: None };
-        self.query(device, &OverlayRequest::Register(Box::new(request)), socket, id, &key)
+        self.ask(device, &OverlayRequest::Register(Box::new(request)), greeting, id)
     }
 
     /// A question of a device.
@@ -87,35 +100,35 @@ impl Fleet {
         &self,
         device: u32,
         request: &OverlayRequest,
-        socket: &Socket,
+        greeting: &Greeting,
         id: [u8; 8],
     ) -> Signed<Query> {
-        self.query(device, request, socket, id, &self.key(device))
-    }
-
-    fn query(
-        &self,
-        device: u32,
-        request: &OverlayRequest,
-        socket: &Socket,
-        id: [u8; 8],
-        key: &SecretKey,
-    ) -> Signed<Query> {
-        let query = Query {
-            id,
-            cookie: socket.cookie,
-            source: self.name(device),
-            key: key.public_key(),
-            generation: 0,
-            responder: socket.node_key,
-            method: request.intent().parse().expect("a method"),
-            arguments: request.arguments(),
-        };
-        Signed::seal(query, key).expect("sound")
+        question(self.name(device), &self.key(device), request, greeting, id)
     }
 }
 
-fn now() -> UnixTime {
+/// A question of whoever has this name and key.
+pub(super) fn question(
+    source: Name,
+    key: &SecretKey,
+    request: &OverlayRequest,
+    greeting: &Greeting,
+    id: [u8; 8],
+) -> Signed<Query> {
+    let query = Query {
+        id,
+        cookie: greeting.cookie,
+        source,
+        key: key.public_key(),
+        generation: 0,
+        responder: greeting.node_key,
+        method: request.intent().parse().expect("a method"),
+        arguments: request.arguments(),
+    };
+    Signed::seal(query, key).expect("sound")
+}
+
+pub(super) fn now() -> UnixTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(0)).expect("a time")
 }

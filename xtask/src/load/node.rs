@@ -1,8 +1,10 @@
 //! The node that is loaded: the program in a process of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +12,29 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Outcome;
+
+/// Which node is started, and where.
+#[derive(clap::Args)]
+pub(super) struct Program {
+    /// The program whose `serve` is started, in a directory of its own that is removed afterwards
+    #[arg(long, default_value = "target/release/tibet-overlay")]
+    program: PathBuf,
+    /// Its --store, for example postgres://… [default: SQLite in its directory]
+    #[arg(long)]
+    store: Option<String>,
+    /// Where the node's directory is made [default: the system's directory for temporary files]
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+/// How many new names a network may claim in an hour.
+#[derive(Clone, Copy)]
+pub(super) enum Quota {
+    /// Any number, so that a whole fleet can register.
+    None,
+    /// As many as with an ordinary node.
+    Usual,
+}
 
 pub(super) struct Node {
     program: PathBuf,
@@ -20,13 +45,16 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn start(program: &Path, store: Option<&str>, within: Option<&Path>) -> Outcome<Self> {
+    /// One without a quota.
+    pub(super) fn start(program: &Program) -> Outcome<Self> {
+        let Program { program, store, directory: within } = program;
         let directory = match within {
             Some(within) => TempDir::new_in(within)?,
             None => TempDir::new()?,
         };
-        let (child, address) = serve(program, store, directory.path(), "127.0.0.1:0")?;
-        Ok(Self { program: program.into(), store: store.map(Into::into), directory, child, address })
+        let (child, address) =
+            serve(program, store.as_deref(), directory.path(), "127.0.0.1:0", Quota::None)?;
+        Ok(Self { program: program.clone(), store: store.clone(), directory, child, address })
     }
 
     /// Bytes resident.
@@ -57,13 +85,35 @@ impl Node {
         Ok(total)
     }
 
+    /// What it counts, by name: `events` of its status.
+    pub(super) fn counts(&self) -> Outcome<BTreeMap<String, u64>> {
+        let mut operator = UnixStream::connect(self.directory.path().join("node/operator.sock"))?;
+        operator.set_read_timeout(Some(Duration::from_secs(10)))?;
+        operator.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        operator.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no status")?;
+        let mut status: serde_json::Value = serde_json::from_str(body)?;
+        Ok(serde_json::from_value(status["events"].take())?)
+    }
+
+    /// Datagrams that the system dropped because the socket's buffer was full, so that the node never saw them.
+    pub(super) fn dropped_unseen(&self) -> Outcome<u64> {
+        let port = format!(":{:04X}", self.address.port());
+        let sockets = fs::read_to_string("/proc/net/udp")?;
+        let mut lines = sockets.lines().map(|line| line.split_whitespace());
+        let of_it = lines.find_map(|mut line| line.nth(1)?.ends_with(&port).then_some(line));
+        Ok(of_it.and_then(Iterator::last).ok_or("no such socket")?.parse()?)
+    }
+
     /// How long it takes from the start of a new process until it serves, after the old one was killed.
-    pub(super) fn kill_and_restart(&mut self) -> Outcome<Duration> {
+    pub(super) fn kill_and_restart(&mut self, quota: Quota) -> Outcome<Duration> {
         self.child.kill()?;
         self.child.wait()?;
         let start = Instant::now();
         let address = self.address.to_string();
-        (self.child, _) = serve(&self.program, self.store.as_deref(), self.directory.path(), &address)?;
+        (self.child, _) =
+            serve(&self.program, self.store.as_deref(), self.directory.path(), &address, quota)?;
         Ok(start.elapsed())
     }
 }
@@ -75,10 +125,18 @@ impl Drop for Node {
     }
 }
 
-fn serve(program: &Path, store: Option<&str>, directory: &Path, bind: &str) -> Outcome<(Child, SocketAddr)> {
+fn serve(
+    program: &Path,
+    store: Option<&str>,
+    directory: &Path,
+    bind: &str,
+    quota: Quota,
+) -> Outcome<(Child, SocketAddr)> {
     let mut command = Command::new(program);
     command.args(["--json", "--state-dir"]).arg(directory).args(["serve", "--bind", bind, "--http", "none"]);
-    command.args(["--names-per-hour", "0"]);
+    if let Quota::None = quota {
+        command.args(["--names-per-hour", "0"]);
+    }
     if let Some(store) = store {
         command.args(["--store", store]);
     }

@@ -28,14 +28,14 @@ pub(super) async fn register(fleet: &mut Fleet, node: &mut Node, window: usize) 
     let mut tokens = std::mem::take(&mut fleet.tokens);
     for (at, socket) in sockets.iter_mut().enumerate() {
         let devices = (0..fleet.devices).skip(at).step_by(count);
-        let key = socket.node_key;
+        let key = socket.greeting.node_key;
         let mut answers = 0;
         let taken = socket
             .drive(
                 devices,
                 window,
                 |socket, device, id| {
-                    Compact::Query(&fleet.registration(device, 0, socket, id).encode()).write()
+                    Compact::Query(&fleet.registration(device, 0, &socket.greeting, id).encode()).write()
                 },
                 |device, frame| {
                     answers += 1;
@@ -59,7 +59,8 @@ fn registered(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Regi
     Ok(RegisterAnswer::read(&values)?)
 }
 
-fn answer(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Vec<Vec<u8>>> {
+/// What a frame answers, if that is yes. The signature is checked where there is a `key`.
+pub(super) fn answer(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Vec<Vec<u8>>> {
     let Compact::Answer { answer, .. } = frame else { return Err("another frame than an answer".into()) };
     let answer = Signed::<Answer>::decode(answer)?;
     if let Some(key) = key {
@@ -103,8 +104,8 @@ pub(super) async fn look_up(
                 numbers,
                 window,
                 |socket, device, id| {
-                    let name = format!("jis:load:d{device}");
-                    Compact::Lookup { id, cookie: socket.cookie, events_from: None, name: &name }.write()
+                    let (name, cookie) = (fleet.name(device), socket.greeting.cookie);
+                    Compact::Lookup { id, cookie, events_from: None, name: name.as_str() }.write()
                 },
                 |device, frame| match frame {
                     Compact::Found { found, .. } if found.status == FoundStatus::Active => Ok(true),
@@ -190,7 +191,7 @@ async fn take_alive(socket: &mut Socket, kept: &AtomicU64) -> Outcome<bool> {
 pub(super) async fn find(fleet: &mut Fleet, node: &Node) -> Outcome<()> {
     let mut sockets = std::mem::take(&mut fleet.sockets);
     let clock = Clock::start(node)?;
-    let key = sockets[0].node_key;
+    let key = sockets[0].greeting.node_key;
     let latencies = sockets[0]
         .drive(
             0..200,
@@ -198,7 +199,7 @@ pub(super) async fn find(fleet: &mut Fleet, node: &Node) -> Outcome<()> {
             |socket, number, id| {
                 let capability = format!("group-{}", number % 1000).parse().expect("a word");
                 let find = OverlayRequest::Find { capability, after: 0 };
-                Compact::Query(&fleet.ask(0, &find, socket, id).encode()).write()
+                Compact::Query(&fleet.ask(0, &find, &socket.greeting, id).encode()).write()
             },
             |_, frame| {
                 FoundNames::read(&answer(frame, Some(&key))?)?;
@@ -212,7 +213,7 @@ pub(super) async fn find(fleet: &mut Fleet, node: &Node) -> Outcome<()> {
 
 /// A tenth of the devices, at most 20 000, turn up on another socket with a newer record.
 pub(super) async fn move_some(fleet: &mut Fleet, node: &Node, window: usize) -> Outcome<()> {
-    let moving = (fleet.devices / 10).clamp(1, 20_000);
+    let moving = moving(fleet.devices);
     let mut sockets = std::mem::take(&mut fleet.sockets);
     let mut tokens = std::mem::take(&mut fleet.tokens);
     let count = sockets.len();
@@ -226,7 +227,7 @@ pub(super) async fn move_some(fleet: &mut Fleet, node: &Node, window: usize) -> 
                 devices,
                 window,
                 |socket, device, id| {
-                    Compact::Query(&fleet.registration(device, 1, socket, id).encode()).write()
+                    Compact::Query(&fleet.registration(device, 1, &socket.greeting, id).encode()).write()
                 },
                 |device, frame| {
                     tokens[device as usize] = registered(frame, None)?.keepalive;
@@ -240,11 +241,15 @@ pub(super) async fn move_some(fleet: &mut Fleet, node: &Node, window: usize) -> 
     clock.report("move: newer record from a new address", node, latencies)
 }
 
-/// After a restart the keepalives of before hold: nobody has to register again.
-pub(super) async fn come_back(fleet: &mut Fleet, node: &Node) -> Outcome<()> {
+/// How many devices [`move_some`] moves.
+pub(super) fn moving(devices: u32) -> u32 {
+    (devices / 10).clamp(1, 20_000)
+}
+
+/// After a restart the keepalives of before hold: nobody has to register again. The first `moved` devices are not asked for.
+pub(super) async fn come_back(fleet: &mut Fleet, node: &Node, moved: u32) -> Outcome<()> {
     let mut sockets = std::mem::take(&mut fleet.sockets);
     let (mut sent, kept) = (0_u64, AtomicU64::new(0));
-    let moved = (fleet.devices / 10).clamp(1, 20_000);
     let clock = Clock::start(node)?;
     let count = sockets.len();
     for (at, socket) in sockets.iter_mut().enumerate() {

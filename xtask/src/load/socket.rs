@@ -1,7 +1,7 @@
 //! A socket that many devices share, and what is on its way through it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use jis::PublicKey;
@@ -19,21 +19,44 @@ const GONE: Duration = Duration::from_secs(30);
 pub(super) struct Socket {
     pub(super) port: UdpPort,
     pub(super) node: SocketAddr,
+    pub(super) greeting: Greeting,
+    buffers: ReceiveBuffers,
+}
+
+/// What a node said to whoever greeted it.
+#[derive(Clone, Copy)]
+pub(super) struct Greeting {
     pub(super) cookie: Cookie,
     pub(super) node_key: PublicKey,
-    buffers: ReceiveBuffers,
+}
+
+impl Greeting {
+    /// From its answer to the hello with this id; `None` for any other datagram.
+    pub(super) fn read(datagram: &[u8], id: [u8; 8]) -> Option<Self> {
+        let Ok(Frame::Version2 { kind, body }) = Frame::read(datagram) else { return None };
+        let Ok(Compact::Welcome(welcome)) = Compact::read(kind, body) else { return None };
+        let node_key = PublicKey::from_bytes(&welcome.key).ok()?;
+        (welcome.id == id).then_some(Self { cookie: welcome.cookie, node_key })
+    }
 }
 
 /// What came back for a request: the whole frame's body kind is left to whoever asked.
 pub(super) type Latency = Duration;
 
 impl Socket {
-    pub(super) async fn connect(node: SocketAddr) -> Outcome<Self> {
-        let port = UdpPort::bind(SocketAddr::new(node.ip(), 0))?;
-        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse()?;
-        let mut socket = Self { port, node, cookie: [0; 16], node_key: key, buffers: ReceiveBuffers::new() };
+    /// At an address of this machine.
+    pub(super) async fn connect(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
+        let mut socket = Self::bind(from, node)?;
         socket.greet().await?;
         Ok(socket)
+    }
+
+    /// One that has not greeted: nobody answers it but an echo.
+    pub(super) fn bind(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
+        let port = UdpPort::bind(SocketAddr::new(from, 0))?;
+        let node_key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse()?;
+        let greeting = Greeting { cookie: [0; 16], node_key };
+        Ok(Self { port, node, greeting, buffers: ReceiveBuffers::new() })
     }
 
     /// Gets a cookie.
@@ -44,14 +67,10 @@ impl Socket {
             if timeout(AGAIN, self.port.recv(&mut self.buffers)).await.is_err() {
                 continue;
             }
-            for (_, datagram) in self.buffers.datagrams() {
-                if let Ok(Frame::Version2 { kind, body }) = Frame::read(datagram)
-                    && let Ok(Compact::Welcome(welcome)) = Compact::read(kind, body)
-                    && welcome.id == id
-                {
-                    (self.cookie, self.node_key) = (welcome.cookie, PublicKey::from_bytes(&welcome.key)?);
-                    return Ok(());
-                }
+            let greeting = self.buffers.datagrams().find_map(|(_, datagram)| Greeting::read(datagram, id));
+            if let Some(greeting) = greeting {
+                self.greeting = greeting;
+                return Ok(());
             }
         }
         Err("the node does not answer".into())

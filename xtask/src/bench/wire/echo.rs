@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use tibet_iot::{Outgoing, ReceiveBuffers, UdpPort};
 use tokio::sync::oneshot;
@@ -11,11 +11,30 @@ use super::load::{Load, Measured, drive};
 use super::ping::{loopback, runtime};
 use crate::Outcome;
 
+/// A server on a thread of its own.
+pub(crate) struct Echo {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Outcome<()>>,
+}
+
+impl Echo {
+    pub(crate) fn start() -> Outcome<Self> {
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || runtime()?.block_on(serve(tell, stopped)));
+        Ok(Self { address: told.recv()?, stop, thread })
+    }
+
+    pub(crate) fn stop(self) -> Outcome<()> {
+        let _ = self.stop.send(());
+        self.thread.join().map_err(|_| "the echo server panicked")?
+    }
+}
+
+/// Has a frame sent back so often, a number in its first eight bytes.
 pub(crate) fn run(load: Load, frame: &[u8]) -> Outcome<Measured> {
-    let (tell, told) = mpsc::channel();
-    let (stop, stopped) = oneshot::channel();
-    let server = thread::spawn(move || runtime()?.block_on(serve(tell, stopped)));
-    let address = told.recv()?;
+    let echo = Echo::start()?;
     let measured = runtime()?.block_on(async {
         let port = UdpPort::bind(loopback())?;
         // The number stands where it does not change the length.
@@ -25,10 +44,9 @@ pub(crate) fn run(load: Load, frame: &[u8]) -> Outcome<Measured> {
             Ok(bytes)
         };
         let number_of = |bytes: &[u8]| Ok(u64::from_be_bytes(*bytes.first_chunk().ok_or("too short")?));
-        drive(&port, address, load, make, number_of).await
+        drive(&port, echo.address, load, make, number_of).await
     });
-    let _ = stop.send(());
-    server.join().map_err(|_| "the echo server panicked")??;
+    echo.stop()?;
     measured
 }
 
