@@ -1,6 +1,6 @@
 //! What each fuzz target asserts, as plain functions over bytes.
 //!
-//! There is one copy of each check: the targets call it under libFuzzer, and `crates/tibet-ping/tests/fuzz_corpus.rs` includes these files
+//! There is one copy of each check: the targets call it under libFuzzer, and `xtask/tests/fuzz_corpus.rs` includes these files
 //! and replays the corpora in every ordinary test run. A check panics when a property fails. It takes any bytes, reads no clock and draws no
 //! randomness, so an input that failed once fails always.
 //!
@@ -9,16 +9,26 @@
 
 pub mod bodies;
 pub mod challenge;
+pub mod compact;
 pub mod encodings;
 pub mod endpoint;
 pub mod frame;
 pub mod honest;
+pub mod intents;
 pub mod json;
 pub mod msgpack;
 pub mod name;
 pub mod node;
+pub mod question;
 pub mod replay;
 pub mod script;
+
+/// The part of `tibet-overlay` that reads what strangers send, taken in as it is: the whole crate brings a web server and a database's client along, which
+/// would be built anew with instrumentation and never run.
+#[path = "../../crates/tibet-overlay/src"]
+pub mod overlay {
+    pub mod intents;
+}
 
 /// What became of an input. Only for the names of seeds: `…-accepted` and `…-refused` say what is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,4 +61,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("f09_challenge", challenge::check),
     ("f10_replay", replay::check),
     ("f12_node", node::check),
+    ("f18_compact", compact::check),
+    ("f19_question", question::check),
+    ("f20_intents", intents::check),
 ];

@@ -1,15 +1,18 @@
 //! Writes the seeds of all targets into `fuzz/corpus/`: `cargo run --bin seeds`.
 //!
 //! They are the golden vectors of `testdata/vectors`, everything of SECURITY table 3.2 that one input can be, and what these checks sign
-//! themselves. A name that ends in `-accepted` or `-refused` is a promise, which is kept here and in `crates/tibet-ping/tests/fuzz_corpus.rs`.
+//! themselves. A name that ends in `-accepted` or `-refused` is a promise, which is kept here and in `xtask/tests/fuzz_corpus.rs`.
 //! Files that fuzzing added to a corpus have the names libFuzzer gives them and are left alone.
 
 mod addresses;
 mod bodies;
 mod challenges;
+mod compact;
 mod frames;
+mod intents;
 mod names;
 mod nodes;
+mod questions;
 mod stories;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +28,9 @@ fn main() {
     challenges::write();
     stories::write();
     nodes::write();
+    compact::write();
+    questions::write();
+    intents::write();
 }
 
 /// Writes a seed and sees whether the check holds, and the name's promise with it.
