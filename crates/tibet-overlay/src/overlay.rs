@@ -12,8 +12,8 @@ pub use status::{NodeSummary, OverlayStatus};
 use std::collections::BTreeMap;
 
 use jis::{
-    Capability, Challenge, Fingerprint, Identity, IdentityStatus, Name, NameError, Proof, Remark,
-    RevocationScope, Signed,
+    Capability, Challenge, Fingerprint, Identity, IdentityStatus, Name, NameError, Proof, Record, Remark,
+    Revocation, RevocationScope, Signed, SignedRotation,
 };
 use tibet_registry::{
     Fira, MemoryStore, Opening, Permission, Policy, Refusal, Registered, Registry, Resolution, Source,
@@ -28,7 +28,8 @@ use crate::system;
 /// Devices registered, verified, resolved and found by who they are.
 ///
 /// It is a [`Registry`] together with the devices whose keys are on this machine. In memory ([`IdentityOverlay::new`]) for trying out
-/// and for tests, or on a state directory ([`IdentityOverlay::open`]), where everything is durable before a call returns.
+/// and for tests, on a state directory ([`IdentityOverlay::open`]), where everything is durable before a call returns, or over a registry that
+/// is open already ([`IdentityOverlay::over`]), wherever that is.
 ///
 /// ```
 /// use tibet_overlay::{DeviceOptions, IdentityOverlay};
@@ -103,11 +104,7 @@ impl IdentityOverlay {
         let log_key = jis::SecretKey::from_seed(seed).map_err(DeviceError::from)?;
         let secret = system::random().map_err(DeviceError::from)?;
         let opening = Opening { log_key: log_key.into(), origin: None, policy: Policy::default(), secret };
-        Ok(Self {
-            registry: Registry::open(MemoryStore::new(), opening)?,
-            devices: BTreeMap::new(),
-            state: None,
-        })
+        Ok(Self::over(Registry::open(MemoryStore::new(), opening)?))
     }
 }
 
@@ -118,11 +115,20 @@ impl IdentityOverlay<SqliteStore> {
     /// [`OverlayError::Open`].
     pub fn open(state: StateDir) -> Result<Self, OverlayError> {
         let registry = state.open_registry(Policy::default())?;
-        Ok(Self { registry, devices: BTreeMap::new(), state: Some(state) })
+        Ok(Self { state: Some(state), ..Self::over(registry) })
     }
 }
 
 impl<S: Store> IdentityOverlay<S> {
+    /// The overlay over a registry that is open already. Its devices are those that are [adopted](Self::adopt); new ones are made in memory.
+    ///
+    /// Calls wait for the store. One whose store is a [PostgreSQL database](tibet_registry::PostgresStore) must not be called or dropped
+    /// within an async runtime.
+    #[must_use]
+    pub fn over(registry: Registry<S>) -> Self {
+        Self { registry, devices: BTreeMap::new(), state: None }
+    }
+
     /// Registers a device under `device_id`, with new keys the first time, or tells of its new whereabouts.
     ///
     /// # Errors
@@ -159,11 +165,23 @@ impl<S: Store> IdentityOverlay<S> {
     pub fn rotate(&mut self, name: &Name, next: Option<jis::SecretKey>) -> Result<bool, OverlayError> {
         let now = system::now();
         let (rotation, record) = self.device(name)?.rotate(next, now)?;
-        let fingerprint = rotation.rotation.claims().fingerprint;
-        if !self.knows(name, fingerprint)? {
+        self.take_rotation(rotation, record)
+    }
+
+    /// Tells the registry of a rotation that a device has made, if it knows the device. True when it was told.
+    ///
+    /// # Errors
+    /// [`OverlayError::Refused`].
+    pub fn take_rotation(
+        &mut self,
+        rotation: SignedRotation,
+        record: Signed<Record>,
+    ) -> Result<bool, OverlayError> {
+        let claims = rotation.rotation.claims();
+        if self.status_of(&claims.name, claims.fingerprint)?.is_none() {
             return Ok(false);
         }
-        self.registry.rotate(rotation, record, now)?;
+        self.registry.rotate(rotation, record, system::now())?;
         Ok(true)
     }
 
@@ -185,17 +203,33 @@ impl<S: Store> IdentityOverlay<S> {
             Some(revocation) => revocation,
             None => self.device(name)?.revoke(scope, next, reason, now)?,
         };
-        let known = self.registry.peek(name, now)?.map(|known| known.route);
-        match known.filter(|known| known.fingerprint == revocation.claims().fingerprint) {
+        self.take_revocation(revocation)
+    }
+
+    /// Tells the registry of a revocation that a device has made, if it knows the device and has not heard of it. True when it knows then.
+    ///
+    /// # Errors
+    /// [`OverlayError::Refused`].
+    pub fn take_revocation(&mut self, revocation: Signed<Revocation>) -> Result<bool, OverlayError> {
+        let Revocation { name, fingerprint, scope, .. } = revocation.claims();
+        match self.status_of(name, *fingerprint)? {
             None => Ok(false),
-            Some(known) if known.status >= revocation_status(scope) => Ok(true),
-            Some(_) => self.registry.revoke(revocation, now).map(|()| true).map_err(Into::into),
+            Some(status) if status >= revocation_status(*scope) => Ok(true),
+            Some(_) => {
+                self.registry.revoke(revocation, system::now())?;
+                Ok(true)
+            }
         }
     }
 
-    fn knows(&self, name: &Name, fingerprint: Fingerprint) -> Result<bool, OverlayError> {
-        let known = self.registry.peek(name, system::now())?;
-        Ok(known.is_some_and(|known| known.route.fingerprint == fingerprint))
+    /// How the registry has this identity; `None` if it has another under the name, or none.
+    fn status_of(
+        &self,
+        name: &Name,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<IdentityStatus>, OverlayError> {
+        let known = self.registry.peek(name, system::now())?.map(|known| known.route);
+        Ok(known.filter(|known| known.fingerprint == fingerprint).map(|known| known.status))
     }
 
     /// Takes in a device whose keys are on this machine but were made elsewhere in the program.
@@ -220,8 +254,8 @@ impl<S: Store> IdentityOverlay<S> {
         let answer = match self.load_device(&name) {
             Ok(()) => self.device_mut(&name)?.answer(&challenge, system::now()),
             Err(OverlayError::NotHere(_)) => {
-                return self
-                    .unproven(name, "its keys are not on this machine, so it cannot be asked here".into());
+                let reason = "its keys are not on this machine, so it cannot be asked here".to_owned();
+                return Ok(IdentityProof { asked: false, ..self.unproven(name, reason)? });
             }
             Err(error) => return Err(error),
         };
@@ -245,7 +279,7 @@ impl<S: Store> IdentityOverlay<S> {
     /// Judges an answer to a challenge of this overlay.
     ///
     /// # Errors
-    /// [`OverlayError`] when the storage fails; that the answer does not convince is no error.
+    /// [`OverlayError::Refused`] when nothing can be said now, as when the storage fails; that the answer does not convince is no error.
     pub fn check_answer(
         &mut self,
         challenge: &Challenge,
@@ -263,7 +297,9 @@ impl<S: Store> IdentityOverlay<S> {
                 asked: true,
                 reason: None,
             }),
-            Err(refusal @ Refusal::Store(_)) => Err(refusal.into()),
+            Err(refusal @ (Refusal::Store(_) | Refusal::Busy(_) | Refusal::ClockUnset(_))) => {
+                Err(refusal.into())
+            }
             Err(refusal) => self.unproven(challenge.prover.clone(), refusal.to_string()),
         }
     }

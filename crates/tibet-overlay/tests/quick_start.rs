@@ -3,9 +3,10 @@
 use jis::{IdentityStatus, Remark, RevocationScope};
 use tibet_core::{LogCheck, TokenLines, verify_log};
 use tibet_overlay::{
-    AuditFormat, DeviceOptions, ExportError, IdentityOverlay, OptionsError, OverlayError, StateDir,
+    AuditFormat, DeviceOptions, ExportError, IdentityOverlay, LocalDevice, OptionsError, OverlayError,
+    StateDir, StoreLocation, system,
 };
-use tibet_registry::{Refusal, Store, Zone};
+use tibet_registry::{Policy, Refusal, Store, Zone};
 
 fn sensor(port: u16) -> DeviceOptions {
     DeviceOptions::at(format!("203.0.113.1:{port}")).behind_nat().capability("mqtt")
@@ -87,6 +88,39 @@ fn exported<S: Store>(overlay: &mut IdentityOverlay<S>, format: AuditFormat) -> 
 #[test]
 fn in_memory() {
     story(&mut IdentityOverlay::new().expect("overlay"));
+}
+
+#[test]
+fn over_a_registry_wherever_its_store_is_with_the_devices_that_are_adopted() {
+    let dir = tempfile::tempdir().expect("dir");
+    let state = StateDir::new(dir.path().join("state"));
+    let elsewhere = StoreLocation::Sqlite(dir.path().join("elsewhere.db"));
+    let open = || state.open_for_serving(&elsewhere, Policy::default()).expect("opened");
+    story(&mut IdentityOverlay::over(open()));
+    let mut overlay = IdentityOverlay::over(open());
+    assert_eq!(overlay.status().expect("counted").total_devices, 2);
+    assert!(!overlay.verify("sensor-01").expect("an answer").asked, "its keys were in memory");
+    let name: jis::Name = "jis:sensor-09".parse().expect("name");
+    overlay.adopt(LocalDevice::create(name.clone(), system::now()).expect("keys"));
+    overlay.register("sensor-09", sensor(9)).expect("registered with the keys it has");
+    assert!(overlay.verify("sensor-09").expect("asked").verified);
+
+    // What a device has done without this registry's hearing of it; told twice, it is news once.
+    let device = overlay.device(&name).expect("here");
+    let (rotation, record) = device.rotate(None, system::now()).expect("rotated");
+    assert!(overlay.take_rotation(rotation, record).expect("told"));
+    let device = overlay.device(&name).expect("here");
+    let revocation = device.revoke(RevocationScope::Key, None, jis::Remark::default(), system::now());
+    let revocation = revocation.expect("revoked");
+    for _ in 0..2 {
+        assert!(overlay.take_revocation(revocation.clone()).expect("told"));
+    }
+    assert_eq!(overlay.status().expect("counted").revoked, 1);
+    // Another identity of the same name is not its.
+    let mut other = LocalDevice::create(name, system::now()).expect("keys");
+    let (rotation, record) = other.rotate(None, system::now()).expect("rotated");
+    assert!(!overlay.take_rotation(rotation, record).expect("asked"));
+    assert!(overlay.registry().audit(None).expect("audited").is_clean());
 }
 
 #[test]
@@ -186,7 +220,7 @@ fn a_device_that_is_asked_elsewhere_cannot_be_asked_here() {
     std::fs::remove_dir_all(state.root().join("identities")).expect("removed");
     let mut overlay = IdentityOverlay::open(state).expect("opened");
     let proof = overlay.verify("sensor-01").expect("an answer");
-    assert!(!proof.verified);
+    assert_eq!((proof.verified, proof.asked), (false, false), "nothing is known either way");
     assert!(proof.reason.expect("a reason").contains("keys are not on this machine"));
     let error = overlay.register("sensor-01", sensor(2)).expect_err("no new keys for a name that is taken");
     assert!(matches!(error, OverlayError::Refused(Refusal::NameTaken(_))));

@@ -82,7 +82,14 @@ impl<S: Store> IdentityOverlay<S> {
     /// # Errors
     /// [`OverlayError`].
     pub fn status(&self) -> Result<OverlayStatus, OverlayError> {
-        let nodes = self.connected_nodes()?;
+        self.status_with(&self.connected_nodes()?)
+    }
+
+    /// The overlay in numbers, for whoever has the list of [`connected_nodes`](Self::connected_nodes) already.
+    ///
+    /// # Errors
+    /// [`OverlayError`].
+    pub fn status_with(&self, nodes: &[NodeSummary]) -> Result<OverlayStatus, OverlayError> {
         let count =
             |test: &dyn Fn(&NodeSummary) -> bool| nodes.iter().filter(|node| test(node)).count() as u64;
         let in_zone = |zone| count(&|node| node.standing.zone == zone);
