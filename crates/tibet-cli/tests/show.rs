@@ -106,6 +106,13 @@ fn a_name_that_is_taken_is_refused() {
     let proof = home.json("--state-dir B --registry A verify jis:home:hub", 1);
     assert_eq!(proof["verified"], false, "with the wrong key nothing is proven");
     assert!(proof["reason"].as_str().expect("reason").contains("key"));
+    let nobody = home.json("--state-dir C --registry A verify jis:home:hub", 69);
+    assert_eq!(
+        (&nobody["verified"], &nobody["asked"]),
+        (&false.into(), &false.into()),
+        "its keys are not there"
+    );
+    assert!(nobody["reason"].as_str().expect("reason").contains("--node ADDR"), "{nobody}");
     // A registry of its own is free to know it by that name.
     home.ok("--state-dir B register");
 }

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use jis::{Name, PublicKey};
 use serde_json::{Value, json};
 use tibet_core::{Finding, Head, LogCheck, LogReport, Query, TokenLines, verify_log};
-use tibet_overlay::system;
+use tibet_overlay::{AuditFormat, system};
 
 use super::Context;
 use crate::error::CliError;
@@ -60,12 +60,21 @@ pub(super) enum Format {
     Json,
 }
 
+impl From<Format> for AuditFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Jsonl => Self::JsonLines,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
 pub(super) fn run(context: &Context, command: AuditCommand) -> Result<Outcome, CliError> {
     match command {
         AuditCommand::List { action, since, limit } => {
             list(context, Query { action, since, limit: limit.max(1), ..Query::default() })
         }
-        AuditCommand::Export { format, output } => export::run(context, format, output.as_deref()),
+        AuditCommand::Export { format, output } => export::run(context, format.into(), output.as_deref()),
         AuditCommand::Verify { file, key, head } => {
             let head = head.map(|text| parse_head(&text)).transpose()?;
             match file {

@@ -2,13 +2,16 @@
 
 use jis::{Fingerprint, Name};
 use tibet_overlay::server::AnyRegistry;
-use tibet_overlay::{LocalDevice, StoreLocation};
-use tibet_registry::Policy;
+use tibet_overlay::{IdentityOverlay, LocalDevice, StoreLocation};
+use tibet_registry::{Policy, Store};
 
 use crate::error::CliError;
 use crate::identities::parse_name;
 use crate::output::Exit;
 use crate::settings::Settings;
+
+/// Over a registry, wherever it is.
+type AnyOverlay = IdentityOverlay<Box<dyn Store + Send>>;
 
 pub(super) struct Context {
     pub(super) settings: Settings,
@@ -23,6 +26,11 @@ impl Context {
     pub(super) fn registry(&self) -> Result<AnyRegistry, CliError> {
         let Settings { registry, store, .. } = &self.settings;
         Ok(registry.open_for_serving(store, Policy::default())?)
+    }
+
+    /// What can be done over the registry, where there is one.
+    pub(super) fn overlay_if_any(&self) -> Result<Option<AnyOverlay>, CliError> {
+        self.has_registry().then(|| self.registry().map(AnyOverlay::over)).transpose()
     }
 
     /// The registry, which must be there.

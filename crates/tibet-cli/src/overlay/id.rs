@@ -6,11 +6,8 @@ use told::Audience;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jis::{
-    Fingerprint, Identity, IdentityStatus, Name, Remark, Revocation, RevocationScope, SecretKey, Signed,
-};
+use jis::{Identity, IdentityStatus, Remark, RevocationScope, SecretKey};
 use serde_json::{Value, json};
-use tibet_overlay::server::AnyRegistry;
 use tibet_overlay::{DeviceFiles, LocalDevice, system};
 
 use super::Context;
@@ -146,18 +143,14 @@ fn rotate(context: &Context, next: &NextKeyArgs) -> Result<Outcome, CliError> {
     let name = device.identity().name.clone();
     let next = read_next_key(next, &device, true)?;
     // What cannot be told is found out before anything is changed.
-    let mut registry = context.has_registry().then(|| context.registry()).transpose()?;
+    let mut overlay = context.overlay_if_any()?;
     let audience = Audience::of(context, &name)?;
     let now = system::now();
     let (rotation, record) = device.rotate(next, now)?;
     let nodes = audience.tell_key(context, &mut device)?;
-    let fingerprint = device.identity().fingerprint;
-    let told = match &mut registry {
-        Some(registry) if knows(registry, &name, &fingerprint)? => {
-            registry.rotate(rotation, record, now)?;
-            true
-        }
-        _ => false,
+    let told = match &mut overlay {
+        Some(overlay) => overlay.take_rotation(rotation, record)?,
+        None => false,
     };
     let next_key = device.files().map(DeviceFiles::next_key).unwrap_or_default();
     let outcome = describe(context, "tibet.overlay.id.rotate", &device)
@@ -177,7 +170,7 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
     let mut device = context.own_device()?;
     let name = device.identity().name.clone();
     let next = read_next_key(next, &device, scope == Scope::Name)?;
-    let mut registry = context.has_registry().then(|| context.registry()).transpose()?;
+    let mut overlay = context.overlay_if_any()?;
     let audience = Audience::of(context, &name)?;
     let (scope, ended) = match scope {
         Scope::Key => (
@@ -193,37 +186,13 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
         None => device.revoke(scope, next, reason, now)?,
     };
     let nodes = audience.tell_end(context, &revocation)?;
-    let told = match &mut registry {
-        Some(registry) => tell_registry_of_end(registry, &device, revocation)?,
+    let told = match &mut overlay {
+        Some(overlay) => overlay.take_revocation(revocation)?,
         None => false,
     };
     let outcome =
         describe(context, "tibet.overlay.id.revoke", &device).line(format_args!("revoked {name}: {ended}"));
     Ok(nodes.add_to(outcome, told, "the same again, with --node ADDR, tells a node"))
-}
-
-/// Whether the name is this identity's there.
-fn knows(registry: &AnyRegistry, name: &Name, fingerprint: &Fingerprint) -> Result<bool, CliError> {
-    let known = registry.peek(name, system::now())?;
-    Ok(known.is_some_and(|known| known.route.fingerprint == *fingerprint))
-}
-
-/// Whether the registry knows then.
-fn tell_registry_of_end(
-    registry: &mut AnyRegistry,
-    device: &LocalDevice,
-    revocation: Signed<Revocation>,
-) -> Result<bool, CliError> {
-    let Identity { name, fingerprint, status, .. } = device.identity();
-    if !knows(registry, name, fingerprint)? {
-        return Ok(false);
-    }
-    let now = system::now();
-    let heard = registry.peek(name, now)?.is_some_and(|known| known.route.status >= *status);
-    if !heard {
-        registry.revoke(revocation, now)?;
-    }
-    Ok(true)
 }
 
 fn read_next_key(

@@ -1,17 +1,17 @@
 //! `tibet-overlay status`
 
 mod devices;
-use devices::{Device, Summary};
 mod remote;
 
 use clap::Args;
 use jis::Capability;
 use serde_json::json;
+use tibet_overlay::IdentityOverlay;
+use tibet_registry::Zone;
 
 use super::Context;
 use crate::error::CliError;
 use crate::output::{Outcome, bold, in_zone_colour, plain};
-use tibet_registry::Zone;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -24,28 +24,27 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<Outcome, CliEr
     if let Some(outcome) = remote::run(context)? {
         return Ok(outcome);
     }
-    let registry = context.registry_instead_of_nodes()?;
-    let devices = devices::all(&registry)?;
-    let summary = Summary::of(&devices);
-    let tokens = registry.head()?.map_or(0, |head| head.count);
-    let origin = registry.origin().as_str();
+    let overlay = IdentityOverlay::over(context.registry_instead_of_nodes()?);
+    let devices = overlay.connected_nodes()?;
+    let summary = overlay.status_with(&devices)?;
+    let origin = overlay.registry().origin().as_str();
     let capabilities: Vec<&str> = summary.capabilities.iter().map(Capability::as_str).collect();
     let data = json!({
         "registry": origin,
         "store": context.settings.store.to_string(),
-        "total_devices": devices.len(),
+        "total_devices": summary.total_devices,
         "behind_nat_percent": summary.behind_nat_percent,
         "average_trust": summary.average_trust,
         "zones": { "groen": summary.groen, "geel": summary.geel, "rood": summary.rood },
         "revoked": summary.revoked,
         "capabilities": capabilities,
-        "tokens": tokens,
-        "devices": devices.iter().take(args.limit).map(Device::json).collect::<Vec<_>>(),
+        "tokens": summary.tokens,
+        "devices": devices.iter().take(args.limit).map(devices::json).collect::<Vec<_>>(),
     });
-    let zone = |zone: Zone, count: usize| format!("{count} {}", in_zone_colour(zone, zone));
+    let zone = |zone: Zone, count: u64| format!("{count} {}", in_zone_colour(zone, zone));
     let zones =
         [zone(Zone::Groen, summary.groen), zone(Zone::Geel, summary.geel), zone(Zone::Rood, summary.rood)];
-    let rows: Vec<_> = devices.iter().take(args.limit).map(Device::row).collect();
+    let rows: Vec<_> = devices.iter().take(args.limit).map(devices::row).collect();
     let left_out = devices.len().saturating_sub(rows.len());
     let mut outcome =
         Outcome::new("tibet.overlay.status", data).line(bold(format_args!("registry {origin}"))).pairs(&[
@@ -54,15 +53,13 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<Outcome, CliEr
                 "devices",
                 format!(
                     "{} ({} % behind NAT, {} revoked)",
-                    devices.len(),
-                    summary.behind_nat_percent,
-                    summary.revoked
+                    summary.total_devices, summary.behind_nat_percent, summary.revoked
                 ),
             ),
             ("zones", zones.join("  ")),
             ("average trust", format!("{:.4}", summary.average_trust)),
             ("capabilities", capabilities.join(", ")),
-            ("audit log", format!("{tokens} tokens")),
+            ("audit log", format!("{} tokens", summary.tokens)),
         ]);
     if !rows.is_empty() {
         outcome = outcome.line("").table(&["NAME", "ENDPOINT", "ZONE", "TRUST", "NOTES"], rows);

@@ -1,11 +1,9 @@
 //! `tibet-overlay verify`
 
 use clap::Args;
-use jis::{Challenge, Name, Proof, Signed};
+use jis::Name;
 use serde_json::json;
-use tibet_overlay::server::AnyRegistry;
-use tibet_overlay::{DeviceError, LocalDevice, VerifyReport, system};
-use tibet_registry::Refusal;
+use tibet_overlay::{IdentityOverlay, VerifyReport, system};
 
 use super::Context;
 use super::remote::As;
@@ -33,71 +31,31 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Outcome, CliEr
 
 /// The registry here asks, and the device answers if its keys are here; told in the words in which nodes tell it.
 fn on_this_machine(context: &Context, name: &Name) -> Result<VerifyReport, CliError> {
-    let mut registry = context.registry_instead_of_nodes()?;
-    let here = context.settings.state.identity(name, None).exist();
-    let device = here.then(|| context.settings.open_device(name)).transpose()?;
-    let proof = match challenge(&registry, name) {
-        Ok(challenge) => answer(device.as_ref(), &challenge).and_then(|proof| {
-            let accepted = registry.accept_proof(&challenge, &proof, system::now());
-            accepted.map(|accepted| (proof, accepted.standing)).map_err(NotProven::from)
-        }),
-        Err(unproven) => Err(unproven),
-    };
-    let known = registry.peek(name, system::now())?;
-    let (reason, proof, standing) = match proof {
-        Ok((proof, standing)) => (None, Some(jis::hex::encode(&proof.encode())), standing),
-        Err(NotProven::Says(reason)) => (Some(reason), None, registry.standing(name, system::now())?),
-        Err(NotProven::Failed(error)) => return Err(error),
-    };
+    let mut overlay = IdentityOverlay::over(context.registry_instead_of_nodes()?);
+    if context.settings.state.identity(name, None).exist() {
+        overlay.adopt(context.settings.open_device(name)?);
+    }
+    let proof = overlay.verify(name.as_str())?;
+    let known = overlay.registry().peek(name, system::now())?;
     let route = known.as_ref().map(|known| &known.route);
+    let reason = proof.reason.map(|reason| match proof.asked {
+        true => reason,
+        false => format!("{reason}; --node ADDR asks it through an overlay node"),
+    });
     Ok(VerifyReport {
         name: name.to_string(),
-        verified: proof.is_some(),
-        asked: true,
+        verified: proof.verified,
+        asked: proof.asked,
         reason,
-        trust_score: Some(standing.score),
-        zone: Some(standing.zone.as_str().to_owned()),
-        fingerprint: route.map(|route| route.fingerprint.to_string()),
+        trust_score: Some(proof.standing.score),
+        zone: Some(proof.standing.zone.as_str().to_owned()),
+        fingerprint: proof.fingerprint.map(|fingerprint| fingerprint.to_string()),
         public_key: route.and_then(|route| route.key().ok()).map(|key| key.to_multibase()),
         generation: route.map(|route| route.version.generation),
-        bound_since: route.map(|route| route.registered_at.to_string()),
+        bound_since: proof.registered_at.map(|at| at.to_string()),
         path: "this machine".to_owned(),
-        proof,
+        proof: proof.proof.map(|proof| jis::hex::encode(&proof.encode())),
         ..VerifyReport::default()
-    })
-}
-
-/// Why there is no proof.
-enum NotProven {
-    /// That is the answer.
-    Says(String),
-    /// Nothing can be said.
-    Failed(CliError),
-}
-
-impl From<Refusal> for NotProven {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Store(_) | Refusal::Busy(_) | Refusal::ClockUnset(_) => Self::Failed(refusal.into()),
-            other => Self::Says(other.to_string()),
-        }
-    }
-}
-
-fn challenge(registry: &AnyRegistry, name: &Name) -> Result<Challenge, NotProven> {
-    let (verifier, key) = (registry.origin(), *registry.log_key());
-    let random = system::random().map_err(|error| NotProven::Failed(DeviceError::from(error).into()))?;
-    Ok(registry.challenge(name, verifier, key, random, system::now())?)
-}
-
-fn answer(device: Option<&LocalDevice>, challenge: &Challenge) -> Result<Signed<Proof>, NotProven> {
-    let Some(device) = device else {
-        let reason = "its keys are not on this machine, so it cannot be asked here; --node ADDR asks it through an overlay node";
-        return Err(NotProven::Says(reason.to_owned()));
-    };
-    device.answer(challenge, system::now()).map_err(|error| match error {
-        DeviceError::Answer(error) => NotProven::Says(error.to_string()),
-        other => NotProven::Failed(other.into()),
     })
 }
 

@@ -1,33 +1,33 @@
 //! `tibet-overlay audit export`
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind};
 use std::path::Path;
 
 use serde_json::json;
-use tibet_core::Token;
-use tibet_overlay::server::AnyRegistry;
-use tibet_overlay::system;
-use tibet_registry::Store as _;
+use tibet_overlay::{AuditFormat, ExportError, IdentityOverlay};
 
-use super::{Context, Format, head_text};
+use super::{Context, head_text};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, shown};
 
-pub(super) fn run(context: &Context, format: Format, output: Option<&Path>) -> Result<Outcome, CliError> {
-    let mut registry = context.existing_registry()?;
-    // Counts of look-ups that are still being gathered belong to it.
-    registry.flush(system::now())?;
+pub(super) fn run(
+    context: &Context,
+    format: AuditFormat,
+    output: Option<&Path>,
+) -> Result<Outcome, CliError> {
+    let mut overlay = IdentityOverlay::over(context.existing_registry()?);
     let Some(path) = output else {
         // The log itself is the output; there is nothing to add to it.
-        let exported = write(&registry, format, &mut BufWriter::new(std::io::stdout().lock()))?;
-        return match exported {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(cannot_write(&error)),
-            _ => Ok(Outcome::text_only(String::new())),
+        return match overlay.export_audit(format, &mut BufWriter::new(std::io::stdout().lock())) {
+            Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                Ok(Outcome::text_only(String::new()))
+            }
+            exported => exported.map(|_| Outcome::text_only(String::new())).map_err(CliError::from),
         };
     };
-    let count =
-        write_whole(path, |file| write(&registry, format, file)?.map_err(|error| cannot_write(&error)))?;
+    let count = write_whole(path, |file| Ok(overlay.export_audit(format, file)?))?;
+    let registry = overlay.registry();
     let (head, key) = (registry.head()?, registry.log_key().to_multibase());
     let head = head.as_ref().map(head_text);
     let data = json!({ "tokens": count, "file": path.display().to_string(), "head": head, "key": key });
@@ -73,36 +73,4 @@ fn begins_as_database(path: &Path) -> bool {
     let mut start = [0; 16];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
         && start == *b"SQLite format 3\0"
-}
-
-/// Writes the whole log, token by token, and gives how many there are. What goes wrong in reading it is an error of its own.
-fn write(registry: &AnyRegistry, format: Format, out: &mut dyn Write) -> Result<io::Result<u64>, CliError> {
-    let (mut written, mut failed) = (0, None);
-    registry.store().for_each_token(0, &mut |_, token| {
-        if failed.is_none() {
-            failed = write_token(format, &token, written, out).err();
-            written += 1;
-        }
-    })?;
-    if let Some(error) = failed {
-        return Ok(Err(error));
-    }
-    let end: &[u8] = match (format, written) {
-        (Format::Jsonl, _) => b"",
-        (Format::Json, 0) => b"[]\n",
-        (Format::Json, _) => b"\n]\n",
-    };
-    Ok(out.write_all(end).and_then(|()| out.flush()).map(|()| written))
-}
-
-fn write_token(format: Format, token: &Token, before: u64, out: &mut dyn Write) -> io::Result<()> {
-    match (format, before) {
-        (Format::Jsonl, _) => writeln!(out, "{}", token.to_json_line()),
-        (Format::Json, 0) => write!(out, "[\n{}", token.to_json_line()),
-        (Format::Json, _) => write!(out, ",\n{}", token.to_json_line()),
-    }
-}
-
-fn cannot_write(error: &io::Error) -> CliError {
-    CliError::new(Exit::Unavailable, format!("cannot write the export: {error}"))
 }
