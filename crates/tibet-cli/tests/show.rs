@@ -4,7 +4,8 @@ mod common;
 
 use std::fs;
 
-use common::{Home, text};
+use common::{Home, network, text};
+use rustix::process::Signal;
 
 #[test]
 fn the_demo_holds_and_leaves_nothing_behind() {
@@ -88,6 +89,27 @@ fn an_identity_lives_through_registration_and_rotation() {
     // For people, the same fingerprint is in every answer.
     let fingerprint = made["fingerprint"].as_str().expect("text");
     assert!(home.ok("--state-dir D id show").contains(fingerprint));
+}
+
+#[test]
+fn what_a_node_did_not_do_is_shown_whether_another_did_or_not() {
+    let (one, other, sensor, asker) = (Home::new(), Home::new(), Home::new(), Home::new());
+    let ((_one, one), (_other, other)) = (network::serve(&one), network::serve(&other));
+    let mut up = network::up(&sensor, "jis:home:sensor", &other, "");
+    let args = format!("verify jis:home:sensor --node {one},{other}");
+    let notes = |told: &str| told.lines().filter(|line| line.starts_with("  note: ")).count();
+    let said = asker.ok(&args);
+    assert!(said.starts_with("✓ ") && said.contains("is not registered") && notes(&said) == 1, "{said}");
+    assert_eq!(asker.json(&args, 0)["notes"].as_array().map(Vec::len), Some(1));
+
+    up.signal(Signal::TERM);
+    assert_eq!(up.ended(), Some(0));
+    let gone = asker.run(&args);
+    assert_eq!((gone.code, notes(&gone.out)), (Some(69), 2), "{gone:?}");
+    let told = gone.out.matches("is not registered").count();
+    assert_eq!(told, 1, "each is said once: {gone:?}");
+    let reason = asker.json(&args, 69)["reason"].clone();
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("is not registered")), "{reason}");
 }
 
 #[test]

@@ -67,7 +67,8 @@ fn outcome(report: &VerifyReport) -> Outcome {
     };
     let mut outcome = Outcome::new("tibet.overlay.verify", json!(report))
         .line(mark(report.verified, format_args!("{} {verdict}", report.name)));
-    if let Some(reason) = &report.reason {
+    // Where nodes were asked in vain, the reason is what the notes say, and they say it a line each.
+    if let Some(reason) = report.reason.as_ref().filter(|_| report.notes.is_empty()) {
         outcome = outcome.line(format_args!("  {}", plain(reason)));
     }
     let mut pairs = Vec::new();
