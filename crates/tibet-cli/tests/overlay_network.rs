@@ -5,7 +5,7 @@ mod common;
 use std::time::Instant;
 
 use common::Home;
-use common::network::{serve, up};
+use common::network::{self, serve, up};
 use common::running::{DEADLINE, Running};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -110,7 +110,7 @@ fn generation(at: &str, name: &str) -> Value {
 fn a_new_key_and_its_end_reach_the_nodes_of_the_daemon_before_the_command_ends() {
     let (one, other, sensor) = (Home::new(), Home::new(), Home::new());
     let ((_one, one), (_other, other)) = (serve(&one), serve(&other));
-    let up = up(&sensor, "jis:home:sensor", &format!("{one},{other}"), "");
+    let mut daemon = up(&sensor, "jis:home:sensor", &format!("{one},{other}"), "");
     for at in [&one, &other] {
         while generation(at, "jis:home:sensor") != 0 {}
     }
@@ -133,7 +133,18 @@ fn a_new_key_and_its_end_reach_the_nodes_of_the_daemon_before_the_command_ends()
         let ran = Home::new().run(&format!("resolve jis:home:sensor --node {at}"));
         assert!(ran.code == Some(1) && ran.out.contains("revoked"), "{at}: {ran:?}");
     }
-    drop(up);
+    // What is revoked signs nothing more: the daemon has ended, and said why.
+    assert_eq!(revoked["daemon_ended"], true, "{revoked}");
+    let error: Value = serde_json::from_str(&daemon.note("tibet.error")).expect("JSON");
+    let message = error["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("the key of jis:home:sensor is revoked"), "{error}");
+    assert!(error["error"]["hint"].as_str().is_some_and(|hint| hint.contains("id rotate")), "{error}");
+    assert_eq!(daemon.ended(), Some(1));
+    // As it says.
+    sensor.ok(&format!("id rotate --node {one}"));
+    let back = network::run(&sensor, &format!("up --node {one} --bind 127.0.0.1:0 --no-discovery"));
+    back.event("node", "state", "registered");
+    assert_eq!(Home::new().json(&format!("verify jis:home:sensor --node {one}"), 0)["generation"], 2);
 }
 
 #[test]

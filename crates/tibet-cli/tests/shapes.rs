@@ -61,7 +61,7 @@ fn identities() {
     assert!(did["did_document"]["verificationMethod"].is_array(), "{did}");
     let changed = format!("{IDENTITY} {CHANGED_KEY}");
     check(&home.json("id rotate", 0), "tibet.overlay.id.rotate", &changed);
-    check(&home.json("id revoke", 0), "tibet.overlay.id.revoke", &changed);
+    check(&home.json("id revoke", 0), "tibet.overlay.id.revoke", &format!("{changed} daemon_ended"));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_node_and_the_daemon_answer_in_the_shapes_of_the_registry() {
     let changed = format!("{IDENTITY} {CHANGED_KEY} {told}");
     check(&asker.json(&format!("id rotate {node}"), 0), "tibet.overlay.id.rotate", &changed);
     check(&hub.json("id rotate", 0), "tibet.overlay.id.rotate", &changed);
-    check(&hub.json("id revoke", 0), "tibet.overlay.id.revoke", &changed);
+    check(&hub.json("id revoke", 0), "tibet.overlay.id.revoke", &format!("{changed} daemon_ended"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | `daemon/answers.rs` | what the device answers its nodes: challenges and pings |
 //! | `daemon/held_device.rs` | the device and its files |
 //! | `daemon/whereabouts.rs` | where it is seen |
+//! | `daemon/end.rs` | why it ends by itself |
 //! | `daemon/shared.rs` | what these share |
 //! | `daemon/control.rs` | the socket through which commands talk to it |
 
@@ -14,6 +15,8 @@ mod answers;
 mod backoff;
 mod control;
 pub use control::{Control, ControlError, ControlServer, control_socket};
+mod end;
+pub use end::DaemonEnd;
 mod shared;
 use shared::Core;
 mod held_device;
@@ -180,9 +183,16 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until its socket fails; why.
-    pub async fn failed(&self) -> Option<String> {
-        self.core.remote.socket().ended().await
+    /// Waits until it ends by itself; why. It says nothing more then, and is to be dropped.
+    pub async fn failed(&self) -> DaemonEnd {
+        tokio::select! {
+            // Whoever is revoked leaves the network, so the socket ends too.
+            biased;
+            end = self.core.revoked() => end,
+            reason = self.core.remote.socket().ended() => {
+                DaemonEnd::Socket(reason.unwrap_or_else(|| "nobody said why".to_owned()))
+            }
+        }
     }
 
     /// Says goodbye to its nodes and leaves the network, within some 2 s.

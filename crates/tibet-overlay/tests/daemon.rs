@@ -2,11 +2,13 @@
 
 mod net;
 
-use jis::{RecordStatus, Signed};
+use jis::{RecordStatus, Remark, RevocationScope, Signed};
 use net::hostile::{Hostile, registering};
 use net::{Home, Node, client, name, nobody, until};
 use tibet_iot::{StartError, StateError};
-use tibet_overlay::daemon::{Control, ControlServer, DaemonError, DaemonStatus, LinkState, control_socket};
+use tibet_overlay::daemon::{
+    Control, ControlServer, DaemonEnd, DaemonError, DaemonStatus, LinkState, control_socket,
+};
 use tibet_overlay::{NameMemory, QueryError, system};
 
 fn registered(status: &DaemonStatus) -> bool {
@@ -150,6 +152,32 @@ async fn a_key_that_is_rotated_while_it_is_up_is_the_key_from_then_on() {
     let verified = asker.verify(&sensor.name).await.expect("asked");
     assert_eq!((verified.verified, verified.generation), (true, Some(1)), "{verified:?}");
     up.stop().await;
+}
+
+/// A revoked key signs nothing more (SECURITY R40), not even a goodbye.
+#[tokio::test]
+async fn a_device_that_is_revoked_while_it_is_up_ends_and_says_why() {
+    for scope in [RevocationScope::Key, RevocationScope::Name] {
+        let node = Node::start().await;
+        let sensor = Home::of("jis:home:sensor");
+        let up = sensor.up(&[node.address()], &[]).await;
+        until(&up, registered).await;
+        let asker = client(nobody(), &[node.address()], NameMemory::new()).await;
+        assert!(asker.verify(&sensor.name).await.expect("asked").verified);
+
+        // As `id revoke` does, in another program, and the node has not heard of it.
+        let mut device = sensor.device();
+        device.revoke(scope, None, Remark::default(), system::now()).expect("revoked");
+        let status = device.identity().status;
+        let end = tokio::time::timeout(net::PATIENCE, up.failed()).await.expect("in time");
+        assert_eq!(end, DaemonEnd::Revoked { name: sensor.name.clone(), status });
+        assert_eq!(up.failed().await, end, "whoever asks again hears the same");
+        let verified = asker.verify(&sensor.name).await.expect("asked");
+        assert!(!verified.verified && verified.proof.is_none(), "silence: {verified:?}");
+        up.stop().await;
+        let record = sensor.device().record().cloned().expect("a record");
+        assert_eq!(record.claims().status, RecordStatus::Active, "nothing was signed to say goodbye");
+    }
 }
 
 #[tokio::test]

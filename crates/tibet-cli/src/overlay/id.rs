@@ -32,7 +32,7 @@ pub(super) enum IdCommand {
     },
     /// Move to the next key; name, fingerprint and overlay address stay. The nodes of --node and of the daemon that runs are told
     Rotate(NextKeyArgs),
-    /// Revoke the current key, or the name for ever. The nodes of --node and of the daemon that runs are told
+    /// Revoke the current key, or the name for ever. The nodes of --node and of the daemon that runs are told, and the daemon ends
     Revoke {
         /// What to end: the key, which the next key can follow, or the name, for ever
         #[arg(long, value_enum, default_value_t = Scope::Key)]
@@ -175,7 +175,7 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
     let (scope, ended) = match scope {
         Scope::Key => (
             RevocationScope::Key,
-            "its current key; tibet-overlay id rotate brings it back under the next key",
+            "its current key; tibet-overlay id rotate brings it back under the next key, then tibet-overlay up",
         ),
         Scope::Name => (RevocationScope::Name, "its name, for ever"),
     };
@@ -192,7 +192,8 @@ fn revoke(context: &Context, scope: Scope, reason: &str, next: &NextKeyArgs) -> 
     };
     let outcome =
         describe(context, "tibet.overlay.id.revoke", &device).line(format_args!("revoked {name}: {ended}"));
-    Ok(nodes.add_to(outcome, told, "the same again, with --node ADDR, tells a node"))
+    let outcome = nodes.add_to(outcome, told, "the same again, with --node ADDR, tells a node");
+    Ok(nodes.add_daemon_to(outcome))
 }
 
 fn read_next_key(

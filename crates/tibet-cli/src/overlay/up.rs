@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jis::{Capability, Name, Record};
+use jis::{Capability, IdentityStatus, Name, Record};
 use tibet_iot::{MAIN_PORT, StartError, StateError};
-use tibet_overlay::daemon::{ControlServer, DAEMON_TTL, Daemon, DaemonConfig, DaemonError, control_socket};
+use tibet_overlay::daemon::{
+    ControlServer, DAEMON_TTL, Daemon, DaemonConfig, DaemonEnd, DaemonError, control_socket,
+};
 use tibet_overlay::{LocalDevice, system};
 
 use super::Context;
@@ -136,10 +138,7 @@ async fn up(
             status = daemon.wait_until(|status| report.has_news(status)) => {
                 notify(&[sd_notify::NotifyState::Status(&report.tell(&status))]);
             }
-            failed = daemon.failed() => {
-                let reason = failed.unwrap_or_else(|| "nobody said why".to_owned());
-                return Err(CliError::new(Exit::Unavailable, format!("the socket failed: {reason}")));
-            }
+            end = daemon.failed() => return Err(ended(end)),
             signalled = signals.next() => {
                 if signalled == Signalled::Stop {
                     break;
@@ -155,6 +154,16 @@ async fn up(
     daemon.stop().await;
     report.down(&name, system::now());
     Ok(Outcome::text_only(String::new()))
+}
+
+/// The last word of a device that has ended by itself.
+fn ended(end: DaemonEnd) -> CliError {
+    match end {
+        DaemonEnd::Revoked { status: IdentityStatus::KeyRevoked, .. } => CliError::new(Exit::No, end)
+            .hint("tibet-overlay id rotate brings it back under its next key; then up again"),
+        DaemonEnd::Revoked { .. } => CliError::new(Exit::No, end),
+        other => CliError::new(Exit::Unavailable, other),
+    }
 }
 
 fn start_error(error: DaemonError, name: &Name, bind: SocketAddr) -> CliError {

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use jis::{Answer, AnswerOutcome, Challenge, Name, PublicKey, Query, Signed, message_hash};
+use jis::{Answer, AnswerOutcome, Challenge, IdentityStatus, Name, PublicKey, Query, Signed, message_hash};
 use tibet_ping::{Compact, TrustSource};
 use tibet_registry::Zone;
 use tokio::sync::{Semaphore, mpsc};
@@ -152,7 +152,11 @@ async fn registered_as(core: &Core, name: &Name, key: &PublicKey) -> Option<Know
 }
 
 impl Core {
+    /// `None` where the key is no longer the device's, or revoked.
     fn sign(&self, answer: Answer) -> Option<Signed<Answer>> {
+        if self.device.identity().status != IdentityStatus::Active {
+            return None;
+        }
         let identity = self.asker.identity();
         (identity.key.public_key() == answer.key).then(|| Signed::seal(answer, &identity.key).ok()).flatten()
     }

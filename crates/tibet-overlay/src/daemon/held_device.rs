@@ -69,6 +69,8 @@ impl HeldDevice {
             }
             other => other?,
         }
+        // Where nothing was due, nobody has looked yet whether it may still sign.
+        held.device.node_identity()?;
         let registration = held.device.registration(permission, now)?;
         let version = registration.record.claims().version;
         Ok(Current { registration, version })

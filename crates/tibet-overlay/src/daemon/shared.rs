@@ -8,10 +8,10 @@ use jis::{PublicKey, RecordVersion};
 use tibet_registry::Permission;
 use tokio::sync::watch;
 
-use super::DaemonConfig;
 use super::held_device::{Current, HeldDevice, away};
 use super::status::{DaemonStatus, LinkState, NodeStatus};
 use super::whereabouts::{Whereabouts, source_towards};
+use super::{DaemonConfig, DaemonEnd};
 use crate::client::{Asker, Session};
 use crate::device::{DeviceError, Presence};
 use crate::remote::RemoteOverlay;
@@ -37,6 +37,8 @@ pub(super) struct Core {
     /// Which key each link has taken for its own: a node that is reached under two addresses is registered with once.
     claims: Mutex<Vec<Option<PublicKey>>>,
     problem: Mutex<Option<String>>,
+    /// What ended the device, once its files have said that it is revoked.
+    revoked: watch::Sender<Option<DaemonEnd>>,
     started: Instant,
 }
 
@@ -53,6 +55,7 @@ impl Core {
             states: watch::channel(0).0,
             claims: Mutex::new(vec![None; nodes.len()]),
             problem: Mutex::default(),
+            revoked: watch::channel(None).0,
             started: Instant::now(),
             config,
             device,
@@ -193,6 +196,24 @@ impl Core {
 
     pub(super) fn states(&self) -> watch::Receiver<u64> {
         self.states.subscribe()
+    }
+
+    /// Leaves the network for good, because the device is revoked.
+    pub(super) async fn end(&self, end: DaemonEnd) {
+        tracing::warn!(%end, "revoked");
+        self.revoked.send_replace(Some(end));
+        self.remote.socket().stop().await;
+    }
+
+    /// Waits until the device is revoked.
+    pub(super) async fn revoked(&self) -> DaemonEnd {
+        let mut revoked = self.revoked.subscribe();
+        let end = revoked.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        match end {
+            Some(end) => end,
+            // The sender is ours, so it is not gone.
+            None => std::future::pending().await,
+        }
     }
 
     pub(super) fn note_problem(&self, problem: Option<String>) {

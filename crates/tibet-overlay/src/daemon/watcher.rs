@@ -7,6 +7,7 @@ use jis::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::DaemonEnd;
 use super::shared::{Core, blocking};
 use crate::device::DeviceError;
 use crate::system;
@@ -69,12 +70,15 @@ async fn reload(core: &Core) -> Result<(), DeviceError> {
     reloaded
 }
 
-/// Goes on under the key that the device has got.
+/// Goes on under the key that the device has got, or ends where that is revoked.
 async fn follow(core: &Core) -> Result<(), DeviceError> {
     let identity = match core.device.node_identity() {
         Ok(identity) => identity,
         Err(error) => {
             core.note_problem(Some(error.to_string()));
+            if let DeviceError::Revoked { name, status } = &error {
+                core.end(DaemonEnd::Revoked { name: name.clone(), status: *status }).await;
+            }
             return Err(error);
         }
     };

@@ -1,13 +1,14 @@
 //! Who has to hear of a change of key: the nodes of `--node`, and those of the daemon that runs as this device.
 //!
 //! The daemon tells of a new key itself, from the address at which the device is reached: told from here, its nodes would look for the device
-//! at a socket that is gone. A revocation says nothing of addresses, and a revoked daemon does not speak, so that is told from here.
+//! at a socket that is gone. A revocation says nothing of addresses, and a revoked daemon does not speak, so that is told from here; the daemon
+//! ends, and that is waited for.
 
 use std::time::Duration;
 
 use jis::{Name, Revocation, Signed};
 use serde_json::{Value, json};
-use tibet_overlay::daemon::{Control, DaemonStatus, LinkState, NodeStatus};
+use tibet_overlay::daemon::{Control, ControlError, DaemonStatus, LinkState, NodeStatus};
 use tibet_overlay::{LocalDevice, NodeAddress, system};
 use tokio::time::{Instant, sleep};
 
@@ -37,7 +38,12 @@ struct Heard {
 }
 
 /// What came of it.
-pub(super) struct Told(Vec<Heard>);
+#[derive(Default)]
+pub(super) struct Told {
+    heard: Vec<Heard>,
+    /// Whether the daemon has ended; `None` where there was none, or it was not to end.
+    daemon_ended: Option<bool>,
+}
 
 impl Audience {
     /// Who is to hear of the device with this name.
@@ -72,11 +78,11 @@ impl Audience {
                     heard.push(Heard { node: node.address().place(), problem });
                 }
             }
-            Ok(Told(heard))
+            Ok(Told { heard, daemon_ended: None })
         })
     }
 
-    /// Tells of the end of the device's key or name, as anybody may who has the revocation.
+    /// Tells of the end of the device's key or name, as anybody may who has the revocation, and waits until the daemon has ended.
     pub(super) fn tell_end(
         self,
         context: &Context,
@@ -87,7 +93,7 @@ impl Audience {
             nodes.extend(address_of(node));
         }
         if nodes.is_empty() {
-            return Ok(Told(Vec::new()));
+            return Ok(Told::default());
         }
         let identity = context.settings.state.client_identity()?;
         runtime(1)?.block_on(async {
@@ -97,9 +103,25 @@ impl Audience {
                 let problem = node.revoke(revocation.clone()).await.err().map(|error| error.to_string());
                 heard.push(Heard { node: node.address().place(), problem });
             }
-            Ok(Told(heard))
+            let daemon_ended = match &self.daemon {
+                Some((control, _)) => Some(has_ended(control).await),
+                None => None,
+            };
+            Ok(Told { heard, daemon_ended })
         })
     }
+}
+
+/// Waits for a daemon to end, which it does when it has seen that its device is revoked.
+async fn has_ended(control: &Control) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while !matches!(control.status().await, Err(ControlError::NotRunning(_))) {
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    true
 }
 
 /// A node of the daemon, with the key that it was last known by.
@@ -159,9 +181,9 @@ async fn wait_for_daemon(context: &Context, control: &Control, device: &LocalDev
 impl Told {
     /// Adds a line for the registry and for each node. That nobody has heard who should is no success: `next` says what to do.
     pub(super) fn add_to(&self, outcome: Outcome, registry: bool, next: &str) -> Outcome {
-        let nodes: Vec<Value> = self.0.iter().map(Heard::json).collect();
+        let nodes: Vec<Value> = self.heard.iter().map(Heard::json).collect();
         let outcome = outcome.with("registry_told", json!(registry)).with("nodes", json!(nodes));
-        let nobody = !registry && self.0.is_empty();
+        let nobody = !registry && self.heard.is_empty();
         let outcome = match (registry, nobody) {
             (true, _) => outcome.line("  the registry knows"),
             (false, true) => {
@@ -169,11 +191,27 @@ impl Told {
             }
             (false, false) => outcome,
         };
-        let outcome = self.0.iter().fold(outcome, |outcome, heard| outcome.line(heard.line()));
-        if self.0.is_empty() || self.0.iter().any(|heard| heard.problem.is_none()) {
+        let outcome = self.heard.iter().fold(outcome, |outcome, heard| outcome.line(heard.line()));
+        if self.heard.is_empty() || self.heard.iter().any(|heard| heard.problem.is_none()) {
             return outcome;
         }
         outcome.line(format_args!("  try: {next}")).exit(Exit::Unavailable)
+    }
+
+    /// Adds what became of the daemon. That it goes on under a revoked key is no success.
+    pub(super) fn add_daemon_to(&self, outcome: Outcome) -> Outcome {
+        let outcome = outcome.with("daemon_ended", json!(self.daemon_ended));
+        match self.daemon_ended {
+            None => outcome,
+            Some(true) => outcome.line(format_args!("  {}", mark(true, "the device was up, and has ended"))),
+            Some(false) => outcome
+                .line(format_args!(
+                    "  {}",
+                    mark(false, "the device is still up, and may sign with the revoked key")
+                ))
+                .line("  try: stop tibet-overlay up")
+                .exit(Exit::Unavailable),
+        }
     }
 }
 
