@@ -11,6 +11,7 @@
 //! | change or end a key | [`Registry::rotate`], [`Registry::revoke`] | key events |
 //! | let a human decide on a name | [`Registry::requests`], [`Registry::approve`], [`Registry::deny`] | operator |
 //! | come and go | [`Registry::note_presence`] | node |
+//! | show that a node is alive | [`Registry::leave_sign`] | – |
 //! | prove who you are | [`Registry::challenge`], [`Registry::accept_proof`] | proof of possession |
 //! | keep a copy in memory | [`Registry::for_each`], [`Registry::changes_since`] | – |
 //! | look up | [`Registry::resolve`], [`Registry::find`] | – |
@@ -32,8 +33,8 @@ pub use registration::{CheckedRegistration, MAX_EVENTS, Permission, Registration
 mod registry;
 pub use registry::{
     Audit, AuditProblem, Changes, DENIAL, MAX_CHANGES, MAX_PAGE, MAX_PRESENCE_TOKENS, MAX_REQUESTS,
-    MAX_REQUESTS_WAITING, MAX_SEQUENCE_JUMP, MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN, NotedLookups, Opening,
-    Page, PresenceChange, Registered, Registry, Resolution, Source, Verification,
+    MAX_REQUESTS_WAITING, MAX_SEQUENCE_JUMP, MAX_SIGNS, MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN, NodeSign,
+    NotedLookups, Opening, Page, PresenceChange, Registered, Registry, Resolution, Source, Verification,
 };
 mod store;
 #[cfg(feature = "postgres")]

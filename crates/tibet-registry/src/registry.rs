@@ -18,6 +18,8 @@ mod requests;
 pub use requests::{DENIAL, MAX_REQUESTS, MAX_REQUESTS_WAITING};
 mod resolve;
 pub use resolve::{MAX_PAGE, Page, Resolution};
+mod signs;
+pub use signs::{MAX_SIGNS, NodeSign};
 mod tokens;
 mod trust;
 pub use trust::{MAX_VOUCHES_GIVEN, MAX_VOUCHES_TAKEN};
@@ -43,9 +45,9 @@ use crate::trust::Standing;
 /// 2026-01-01T00:00:00Z. A clock before this was never set, and no expiry can be judged by it (SECURITY R30).
 const EARLIEST: UnixTime = UnixTime::from_secs(1_767_225_600);
 
-/// Settings in the store.
-const ORIGIN: &str = "origin";
-const LOG_KEY: &str = "log_key";
+/// Settings in the store that say whose registry it is. They are written once.
+pub(crate) const ORIGIN: &str = "origin";
+pub(crate) const LOG_KEY: &str = "log_key";
 
 /// Who owns which name, where devices are and how far they are trusted, over a store.
 ///

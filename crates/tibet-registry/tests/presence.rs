@@ -2,13 +2,21 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Device, START, after, name, register, tokens};
 use jis::{Name, UnixTime};
 use tibet_core::MAX_TOKEN_LINE;
-use tibet_registry::{MAX_PRESENCE_TOKENS, Presence, PresenceChange, Refusal, Store};
+use tibet_registry::{
+    MAX_PRESENCE_TOKENS, MAX_SIGNS, MemoryStore, NodeSign, Presence, PresenceChange, Refusal, Registry, Store,
+};
 
 fn change(device: &str, node: &str, online: bool, at: UnixTime) -> PresenceChange {
     PresenceChange { name: name(device), node: name(node), online, at }
+}
+
+fn sign(node: &str, value: u64) -> NodeSign {
+    NodeSign { node: name(node), value, patience: Duration::from_secs(120) }
 }
 
 /// The longest names there are.
@@ -86,6 +94,31 @@ on_all_stores! {
         assert_eq!(online, crowd / 2);
     }
 
+    /// SECURITY R64: a sign of life is no event.
+    fn a_sign_of_life_takes_the_place_of_the_last_and_leaves_no_token(registry) {
+        let head = registry.head().expect("head");
+        assert_eq!(registry.node_signs(), Ok(Vec::new()));
+        let signs = [sign("jis:old", 7), sign("jis:new", u64::MAX), sign("jis:old", 8)];
+        for sign in &signs {
+            registry.leave_sign(sign).expect("left");
+        }
+        assert_eq!(registry.node_signs(), Ok(signs[1..].to_vec()));
+        assert_eq!(registry.head().expect("head"), head);
+        assert!(registry.audit(None).expect("audited").is_clean());
+    }
+
+    /// SECURITY R19: however many nodes there ever were.
+    fn of_too_many_nodes_the_one_silent_for_longest_is_forgotten(registry) {
+        registry.group(|registry| {
+            for i in 0..=MAX_SIGNS {
+                registry.leave_sign(&sign(&format!("jis:n{i}"), 1)).expect("left");
+            }
+        }).expect("durable");
+        let held = registry.node_signs().expect("read");
+        assert_eq!(held.len(), MAX_SIGNS);
+        assert_eq!((&held[0], held.last()), (&sign("jis:n1", 1), Some(&sign(&format!("jis:n{MAX_SIGNS}"), 1))));
+    }
+
     /// Of one open group, presence is part of it: kept or lost with it.
     fn presence_is_part_of_an_open_group(registry) {
         let device = Device::new("jis:a", 10);
@@ -114,4 +147,26 @@ fn presence_that_was_rolled_back_is_not_there() {
     assert!(panicked.is_err());
     assert_eq!(registry.presence(&name("jis:a")), Ok(None));
     assert!(registry.store().presence(1).expect("read").is_none());
+}
+
+/// SECURITY 3.2: what somebody wrote by hand among the signs hides none of the others.
+#[test]
+fn a_line_that_is_no_sign_is_passed_over() {
+    let mut store = MemoryStore::new();
+    let lines = [
+        "jis:a 1 120",
+        "",
+        "jis:b 2",
+        "jis:c 3 4 5",
+        "b\u{e9}ta 1 1",
+        "jis:d -1 1",
+        "jis:e 18446744073709551616 1",
+        "jis:f 9 15",
+    ];
+    store.set_setting("nodes", &lines.join("\n")).expect("set");
+    let mut registry = Registry::open(store, common::opening()).expect("opened");
+    let signs = registry.node_signs().expect("read");
+    assert_eq!(signs.iter().map(|sign| sign.value).collect::<Vec<_>>(), [1, 9]);
+    registry.leave_sign(&sign("jis:g", 5)).expect("left");
+    assert_eq!(registry.node_signs().expect("read").len(), 3);
 }

@@ -435,7 +435,7 @@ impl Store for PostgresStore {
     fn set_setting(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO registry_settings (key, value) VALUES ($1, $2)
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        self.link().forget_settings();
+        self.link().set(key);
         self.rows(sql, &[&key, &value])?;
         Ok(())
     }

@@ -13,8 +13,11 @@ use postgres::{Client, Row, SimpleQueryMessage, Statement};
 use super::errors::{is_lost, meaning, words};
 use super::schema;
 use super::target::Target;
+use crate::registry::{LOG_KEY, ORIGIN};
 use crate::store::StoreError;
 
+/// The settings that say whose registry it is.
+const WHOSE: [&str; 2] = [LOG_KEY, ORIGIN];
 /// The advisory lock that every writer takes: one at a time, of all processes on this database.
 pub(super) const LOCK: i64 = 0x5449_4245_0000_0001;
 /// How long to leave an unreachable database alone. Whoever asks meanwhile is refused at once, not made to wait.
@@ -269,14 +272,18 @@ impl Link {
         }
     }
 
-    /// The settings were changed by ourselves.
-    pub(super) fn forget_settings(&mut self) {
-        self.settings = None;
+    /// A setting was changed by ourselves.
+    pub(super) fn set(&mut self, key: &str) {
+        if WHOSE.contains(&key) {
+            self.settings = None;
+        }
     }
 }
 
+/// Whose registry it is. Others change all the time, and not by us alone.
 fn settings(client: &mut Client) -> Result<Vec<(String, String)>, postgres::Error> {
-    let rows = client.query("SELECT key, value FROM registry_settings ORDER BY key", &[])?;
+    let sql = "SELECT key, value FROM registry_settings WHERE key IN ($1, $2) ORDER BY key";
+    let rows = client.query(sql, &[&WHOSE[0], &WHOSE[1]])?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
