@@ -14,6 +14,7 @@
 //! | `server/cookies.rs`, `tokens.rs` | what shows that an address is its sender's own, without memory |
 //! | `server/directory.rs` | all entries in memory; `writer.rs` keeps it up to what any process writes |
 //! | `server/sessions.rs`, `presence.rs` | which devices are there, and what is told of that |
+//! | `server/neighbours.rs` | which other nodes of the same registry are alive |
 //! | `server/forwards.rs` | questions passed on to devices |
 //! | `server/limits.rs` | how often a network or a key may have the node do something |
 //! | `server/glance.rs` | what a question or a record says in a few of its fields |
@@ -27,6 +28,7 @@ mod glance;
 mod limits;
 pub use limits::Rate;
 mod lookups;
+mod neighbours;
 mod presence;
 mod requests;
 mod sessions;
@@ -52,10 +54,11 @@ use tokio::task::JoinHandle as Task;
 use tokio::time::{MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
-use crate::intents::{Failure, FailureCode};
+use crate::intents::{Failure, FailureCode, PresenceState};
 use crate::system::{self, NoRandomness};
 use cookies::Cookies;
 use frames::NodeFrames;
+use neighbours::Neighbours;
 use sessions::Sessions;
 use shared::{Parts, Shared};
 use tokens::Tokens;
@@ -162,7 +165,9 @@ impl OverlayNode {
         let directory = Arc::new(RwLock::new(Directory::default()));
         let sessions = Arc::new(Mutex::new(Sessions::new(config.gone_after)));
         let own_name = Name::of_key(&keys.identity.public_key());
-        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), own_name)
+        let first = u64::from_be_bytes(system::random()?);
+        let neighbours = Neighbours::new(own_name, config.gone_after, first);
+        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), neighbours)
             .map_err(ServeError::Thread)?;
         let writer::Running { handle: registry, thread: writer, ready } = running;
         ready.await.map_err(|_| StoreError::Failed("the registry's thread has ended".into()))??;
@@ -269,6 +274,12 @@ impl NodeHandle {
     #[must_use]
     pub fn seen(&self, number: u32) -> Option<Seen> {
         self.shared.sessions().seen(number)
+    }
+
+    /// Whether the device with this number is there: here, or at another node of the same registry.
+    #[must_use]
+    pub fn presence(&self, number: u32) -> PresenceState {
+        presence::of(&self.shared, number)
     }
 
     /// A time of [`Seen`] as wall-clock time.

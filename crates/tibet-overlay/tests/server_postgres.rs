@@ -11,13 +11,14 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use common::device::{Device, copy, new_key};
-use common::raw::{Asker, ask_all};
+use common::raw::{Asker, Raw, ask_all};
 use common::world::{World, one_worker, open};
 use database::Database;
 use jis::{AnswerOutcome, IdentityStatus, SecretKey};
 use tibet_overlay::intents::{Failure, FailureCode, PresenceState};
 use tibet_overlay::server::{AnyRegistry, NodeKeys, OverlayNode, OverlayNodeConfig, ServeError};
 use tibet_overlay::system;
+use tibet_ping::Compact;
 use tibet_registry::{Opening, PostgresStore, Registry};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -37,10 +38,19 @@ fn opening_with(log_key: &SecretKey) -> Opening {
 
 /// A node of its own over the database, whose registries all have one log key.
 fn node(database: &Database, log_key: &SecretKey) -> World {
+    node_of(database, log_key, new_key(), one_worker())
+}
+
+fn node_of(
+    database: &Database,
+    log_key: &SecretKey,
+    identity: SecretKey,
+    config: OverlayNodeConfig,
+) -> World {
     let store = PostgresStore::connect(&database.url).expect("connected");
     let registry: AnyRegistry = Registry::open(store, opening_with(log_key)).expect("opened").boxed();
-    let keys = NodeKeys { identity: new_key(), keepalive: Zeroizing::new([7; 32]) };
-    World::run(registry, keys, new_key(), one_worker())
+    let keys = NodeKeys { identity, keepalive: Zeroizing::new([7; 32]) };
+    World::run(registry, keys, new_key(), config)
 }
 
 /// Opens the database's registry, and starts a node over it as a program does.
@@ -242,5 +252,58 @@ fn a_key_that_ends_at_one_node_has_no_session_at_another() {
     soon("its session has ended", || here.handle().online() == 0);
     assert_eq!(there.handle().online(), 1);
     stop(here);
+    stop(there);
+}
+
+/// A node that dies says nothing: the others see that it leaves no more signs. What it noted stays as it was, and holds again when it is back.
+#[test]
+fn devices_of_a_node_that_died_are_gone_and_there_again_with_it_or_at_another() {
+    let Some(database) = Database::new() else { return };
+    let (log_key, identity) = (new_key(), new_key());
+    let config = || OverlayNodeConfig { gone_after: Duration::from_secs(2), ..one_worker() };
+    let start = |identity| node_of(&database, &log_key, identity, config());
+    let (first, there) = (start(copy(&identity)), start(new_key()));
+    let (other, who, device) = (there.raw(), Asker::certified(), Device::new("jis:a"));
+    let raw = first.raw();
+    let keepalive = raw.registered(&device.asker(), &device.registration(None)).keepalive;
+    let presence = || other.resolved(&who, device.name()).presence;
+    // Whatever is waited for: as long as the first node lives, it hears the device.
+    let until = |what: &str, heard_by: Option<&Raw>, so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !so() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{what}: never");
+            if let Some(raw) = heard_by {
+                raw.send(&Compact::Keepalive(keepalive).write());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("registered", Some(&raw), &|| there.route("jis:a").is_some());
+    until("seen elsewhere", Some(&raw), &|| presence() == PresenceState::Online);
+    // Longer than a node may be silent: both leave signs, and nothing but those.
+    let head = || there.with_registry("jis:none", |registry, _| registry.head().expect("read"));
+    let (before, alive) = (head(), Instant::now());
+    until("a while", Some(&raw), &|| {
+        assert_eq!(presence(), PresenceState::Online, "its node is alive");
+        alive.elapsed() > Duration::from_secs(4)
+    });
+    assert_eq!(head(), before, "no sign is an event");
+
+    // Without a goodbye. A connection that breaks meanwhile is made anew: the registry is the same, whoever has left signs since.
+    drop(first);
+    let broken = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.client().batch_execute(broken).expect("ended");
+    until("gone with its node", None, &|| presence() == PresenceState::Gone);
+    let whom = device.name().clone();
+    let noted = there.with_registry("jis:none", move |registry, _| registry.presence(&whom).expect("read"));
+    assert!(noted.is_some_and(|noted| noted.online), "its node said nothing");
+
+    let again = start(identity);
+    until("its node is back", None, &|| presence() == PresenceState::Online);
+    drop(again);
+    until("gone once more", None, &|| presence() == PresenceState::Gone);
+    other.registered(&device.asker(), &device.registration(None));
+    assert_eq!(presence(), PresenceState::Online);
     stop(there);
 }

@@ -91,14 +91,8 @@ impl Held {
     }
 }
 
-/// Whether a device is there: here, by what this node hears, or at another node of the same registry, by that one's word.
 fn presence_of(app: &App, route: &Route) -> PresenceState {
-    let Ok(number) = u32::try_from(route.id) else { return PresenceState::Unknown };
-    match app.node.seen(number).map(|seen| seen.state) {
-        Some(PresenceState::Online) => PresenceState::Online,
-        _ if app.node.directory().is_elsewhere(number) => PresenceState::Online,
-        here => here.unwrap_or(PresenceState::Unknown),
-    }
+    u32::try_from(route.id).map_or(PresenceState::Unknown, |number| app.node.presence(number))
 }
 
 fn status_word(status: IdentityStatus) -> &'static str {

@@ -7,6 +7,7 @@ use jis::{IdentityStatus, Name};
 use tibet_registry::{Registry, Route, Store, StoreError, Zone};
 
 use super::glance::RecordGlance;
+use crate::intents::PresenceState;
 
 /// Most identities a directory holds. Numbers in keepalive tokens have four bytes; memory is reached long before.
 pub const MAX_DIRECTORY: u32 = 100_000_000;
@@ -17,8 +18,10 @@ pub struct Directory {
     numbers: HashMap<Name, u32>,
     /// By number, from 1; what is missing was given to a claim that did not come about.
     entries: Vec<Option<Arc<[u8]>>>,
-    /// Devices that are at other nodes of the same registry.
-    elsewhere: HashSet<u32>,
+    /// Devices that other nodes of the same registry have noted as there, each with the number of its node.
+    elsewhere: HashMap<u32, u16>,
+    /// Nodes that give no sign of life.
+    silent_nodes: HashSet<u16>,
     /// Identities that are not to be answered: revoked, or in ROOD by the operator's word. Few, so that keepalives ask nothing more.
     silenced: HashSet<u32>,
     /// Who offers what. As many words as records have, at most 32 each.
@@ -95,25 +98,31 @@ impl Directory {
         self.silenced.contains(&number)
     }
 
-    /// Another node has noted whether a device is there.
-    pub(super) fn set_elsewhere(&mut self, number: u64, online: bool) {
+    /// The node that has noted a device as there, if another one has.
+    pub(super) fn set_elsewhere(&mut self, number: u64, node: Option<u16>) {
         let Ok(number) = u32::try_from(number) else { return };
-        if online {
-            self.elsewhere.insert(number);
+        if let Some(node) = node {
+            self.elsewhere.insert(number, node);
         } else {
             self.elsewhere.remove(&number);
         }
     }
 
     /// What other nodes have noted of all devices.
-    pub(super) fn replace_elsewhere(&mut self, numbers: impl IntoIterator<Item = u64>) {
-        self.elsewhere = numbers.into_iter().filter_map(|number| u32::try_from(number).ok()).collect();
+    pub(super) fn replace_elsewhere(&mut self, elsewhere: HashMap<u32, u16>) {
+        self.elsewhere = elsewhere;
     }
 
-    /// Whether a device is at another node of the same registry.
-    #[must_use]
-    pub fn is_elsewhere(&self, number: u32) -> bool {
-        self.elsewhere.contains(&number)
+    /// The nodes that give no sign of life now.
+    pub(super) fn set_silent_nodes(&mut self, nodes: HashSet<u16>) {
+        self.silent_nodes = nodes;
+    }
+
+    /// What is known of a device by the word of another node of the same registry: that it is there, or that it is gone with its node.
+    pub(super) fn elsewhere(&self, number: u32) -> Option<PresenceState> {
+        let node = self.elsewhere.get(&number)?;
+        let silent = self.silent_nodes.contains(node);
+        Some(if silent { PresenceState::Gone } else { PresenceState::Online })
     }
 
     /// The number of a name.

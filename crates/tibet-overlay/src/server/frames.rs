@@ -223,6 +223,7 @@ mod tests {
 
     use super::super::cookies::Cookies;
     use super::super::directory::Directory;
+    use super::super::neighbours::Neighbours;
     use super::super::sessions::Sessions;
     use super::super::shared::Parts;
     use super::super::tokens::Tokens;
@@ -248,7 +249,8 @@ mod tests {
         let sessions = Arc::new(Mutex::new(Sessions::new(GONE_AFTER)));
         let own = key();
         let name = jis::Name::of_key(&own.public_key());
-        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), name);
+        let neighbours = Neighbours::new(name, GONE_AFTER, 0);
+        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), neighbours);
         let cookies = Cookies::new(secret, *own.public_key().as_bytes());
         Arc::new(Shared::new(Parts {
             key: own,

@@ -10,6 +10,7 @@ use tibet_registry::{PresenceChange, Route};
 use super::glance::RecordGlance;
 use super::sessions::{Comer, Heard};
 use super::shared::Shared;
+use crate::intents::PresenceState;
 use crate::system;
 use jis::{IdentityStatus, Name, RecordStatus, UnixTime};
 
@@ -81,6 +82,16 @@ pub(super) fn sweep(shared: &Arc<Shared>) {
     for name in routes.iter().filter_map(name_of) {
         shared.counters.disappeared.add();
         note(shared, name, false);
+    }
+}
+
+/// Whether a device is there: here, by what this node hears, or at another node of the same registry, by the word of that one.
+pub(super) fn of(shared: &Shared, number: u32) -> PresenceState {
+    let elsewhere = shared.directory().elsewhere(number);
+    match shared.sessions().seen(number).map(|seen| seen.state) {
+        Some(PresenceState::Online) => PresenceState::Online,
+        _ if elsewhere == Some(PresenceState::Online) => PresenceState::Online,
+        here => here.or(elsewhere).unwrap_or(PresenceState::Unknown),
     }
 }
 

@@ -277,7 +277,6 @@ fn resolve(shared: &Shared, name: &Name, events_from: Option<u8>, asker: Asker) 
     shared.counters.lookups.add();
     let seen = shared.sessions().seen(number);
     let online = seen.is_some_and(|seen| seen.state == PresenceState::Online);
-    let elsewhere = !online && shared.directory().is_elsewhere(number);
     // Whoever asks verifies it; it was verified when it was taken.
     let Ok(record) = Signed::<Record>::decode(route.record_bytes()) else {
         return unknown(shared, &asker, name);
@@ -286,11 +285,7 @@ fn resolve(shared: &Shared, name: &Name, events_from: Option<u8>, asker: Asker) 
         record,
         event_count: u8::try_from(route.event_bytes().count()).unwrap_or(u8::MAX),
         events: Vec::new(),
-        presence: match seen {
-            _ if elsewhere => PresenceState::Online,
-            Some(seen) => seen.state,
-            None => PresenceState::Unknown,
-        },
+        presence: presence::of(shared, number),
         last_seen: seen.map(|seen| presence::wall_time(shared, seen.at)),
         observed: seen.filter(|_| online).map(|seen| seen.address),
         registered_at: route.registered_at,
@@ -359,10 +354,12 @@ fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker)
     }
     let seen = u32::try_from(route.id).ok().and_then(|number| shared.sessions().seen(number));
     let Some(seen) = seen.filter(|seen| seen.state == PresenceState::Online) else {
-        let detail = match u32::try_from(route.id).is_ok_and(|number| shared.directory().is_elsewhere(number))
-        {
-            true => format!("{name} is at another node of this registry; ask that one"),
-            false => format!("{name} is not there; it was last heard too long ago, or said goodbye"),
+        let presence = u32::try_from(route.id).map(|number| presence::of(shared, number));
+        let detail = match presence {
+            Ok(PresenceState::Online) => {
+                format!("{name} is at another node of this registry; ask that one")
+            }
+            _ => format!("{name} is not there; it was last heard too long ago, or said goodbye"),
         };
         return shared.fail(&asker, &Failure::new(FailureCode::Offline, detail));
     };

@@ -1,5 +1,6 @@
 //! The one thread that changes the registry: many changes in one transaction, and nothing is answered before it is on the disk.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -12,6 +13,7 @@ use tibet_registry::{Registry, Store, StoreError};
 use tokio::sync::{oneshot, watch};
 
 use super::directory::Directory;
+use super::neighbours::Neighbours;
 use super::sessions::Sessions;
 use super::shared::lock;
 use crate::system;
@@ -162,7 +164,7 @@ pub(super) fn spawn(
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
     sessions: Arc<Mutex<Sessions>>,
-    node: Name,
+    neighbours: Neighbours,
 ) -> std::io::Result<Running> {
     let (jobs, waiting) = sync_channel(MAX_WAITING);
     let stopping = Arc::new(AtomicBool::new(false));
@@ -199,7 +201,7 @@ pub(super) fn spawn(
         registry,
         directory,
         sessions,
-        node,
+        neighbours,
         known: 0,
         waiting,
         stopping: Arc::clone(&stopping),
@@ -224,8 +226,7 @@ struct Writer {
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
     sessions: Arc<Mutex<Sessions>>,
-    /// This node's name.
-    node: Name,
+    neighbours: Neighbours,
     /// Tokens of the log that the directory knows of.
     known: u64,
     waiting: Receiver<Job>,
@@ -256,6 +257,7 @@ impl Writer {
     /// Why it cannot go on.
     fn run(&mut self) -> Result<(), String> {
         loop {
+            self.watch();
             match self.waiting.recv_timeout(WATCH) {
                 Ok(first) => self.write(first)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -369,27 +371,44 @@ impl Writer {
         }
     }
 
+    /// Looks which other nodes are alive, and shows them that this one is.
+    fn watch(&mut self) {
+        if !self.neighbours.is_due(Instant::now()) {
+            return;
+        }
+        // A store that is away is asked again at once; as long as it is, nobody has been looked at.
+        let Ok(signs) = self.registry.node_signs() else { return };
+        self.neighbours.look(&signs, Instant::now());
+        self.directory().set_silent_nodes(self.neighbours.silent());
+        let Some(sign) = self.neighbours.sign() else { return };
+        match self.registry.leave_sign(&sign) {
+            Ok(()) => self.neighbours.signed(),
+            Err(error) => tracing::warn!(%error, "the sign that this node is alive could not be written"),
+        }
+    }
+
     /// What other nodes have noted of all devices.
     fn read_all_presence(&mut self) -> Result<(), StoreError> {
-        let mut elsewhere = Vec::new();
-        self.registry.for_each_presence(&mut |number, presence| {
-            if presence.online && presence.node != self.node {
-                elsewhere.push(number);
-            }
+        let mut elsewhere = HashMap::new();
+        let Self { registry, neighbours, .. } = self;
+        registry.for_each_presence(&mut |number, presence| {
+            elsewhere.extend(u32::try_from(number).ok().zip(neighbours.of(&presence)));
         })?;
-        self.directory().replace_elsewhere(elsewhere);
+        let mut directory = self.directory();
+        directory.replace_elsewhere(elsewhere);
+        directory.set_silent_nodes(self.neighbours.silent());
+        drop(directory);
         self.all_presence = AllPresence { read_at: Some(Instant::now()), due: false };
         Ok(())
     }
 
     /// What other nodes have noted of devices.
-    fn read_presence<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Result<(), StoreError> {
-        let store = self.registry.store();
+    fn read_presence<'a>(&mut self, names: impl Iterator<Item = &'a Name>) -> Result<(), StoreError> {
         for name in names {
+            let store = self.registry.store();
             let Some(entry) = store.entry(name)? else { continue };
-            let presence = store.presence(entry.id)?;
-            let elsewhere = presence.is_some_and(|seen| seen.online && seen.node != self.node);
-            self.directory().set_elsewhere(entry.id, elsewhere);
+            let node = store.presence(entry.id)?.and_then(|presence| self.neighbours.of(&presence));
+            self.directory().set_elsewhere(entry.id, node);
         }
         Ok(())
     }
@@ -432,11 +451,13 @@ fn passes(error: &StoreError) -> bool {
 mod tests {
     use super::*;
     use crate::LocalDevice;
+    use crate::intents::PresenceState;
     use crate::system::random;
     use jis::SecretKey;
     use std::net::SocketAddr;
-    use tibet_registry::{MemoryStore, Opening, Policy, Source};
+    use tibet_registry::{MemoryStore, NodeSign, Opening, Policy, PresenceChange, Source};
 
+    use super::super::GONE_AFTER;
     use super::super::sessions::Comer;
 
     const NODE: &str = "jis:node";
@@ -457,8 +478,8 @@ mod tests {
         let mut writer = Writer {
             registry,
             directory: Arc::default(),
-            sessions: Arc::new(Mutex::new(Sessions::new(Duration::from_secs(120)))),
-            node: NODE.parse().expect("name"),
+            sessions: Arc::new(Mutex::new(Sessions::new(GONE_AFTER))),
+            neighbours: Neighbours::new(NODE.parse().expect("name"), GONE_AFTER, 0),
             known: 0,
             waiting,
             stopping: Arc::default(),
@@ -501,6 +522,47 @@ mod tests {
         writer.all_presence.read_at = Instant::now().checked_sub(READ_ALL_PRESENCE);
         writer.follow();
         assert!(!writer.all_presence.due);
+    }
+
+    /// A node that is dead leaves its devices where they were; what it noted is not touched, for it may come back.
+    #[test]
+    fn devices_of_a_node_that_is_silent_are_gone_until_it_signs_again() {
+        let mut writer = writer();
+        let there: Name = "jis:there".parse().expect("name");
+        let came = PresenceChange {
+            name: "jis:a".parse().expect("name"),
+            node: there.clone(),
+            online: true,
+            at: system::now(),
+        };
+        assert_eq!(writer.registry.note_presence(&[came]), Ok(1));
+        writer.follow();
+        let elsewhere = |writer: &Writer| writer.directory().elsewhere(1);
+        assert_eq!(elsewhere(&writer), Some(PresenceState::Online));
+        let mut sign = NodeSign { node: there, value: 1, patience: GONE_AFTER };
+        // This node looks as if it were time.
+        let look = |writer: &mut Writer, sign: &NodeSign| {
+            writer.registry.leave_sign(sign).expect("left");
+            writer.neighbours.hurry();
+            writer.watch();
+        };
+        look(&mut writer, &sign);
+        let head = writer.head();
+        for looks in 1..=4 {
+            assert_eq!(elsewhere(&writer), Some(PresenceState::Online), "{looks}");
+            look(&mut writer, &sign);
+        }
+        assert_eq!(elsewhere(&writer), Some(PresenceState::Gone));
+        // Whatever is read anew, it stays so.
+        writer.load().expect("read");
+        assert_eq!(elsewhere(&writer), Some(PresenceState::Gone));
+        sign.value = 2;
+        look(&mut writer, &sign);
+        assert_eq!(elsewhere(&writer), Some(PresenceState::Online));
+        assert_eq!(writer.head(), head, "no sign is an event");
+        let own =
+            writer.registry.node_signs().expect("read").into_iter().find(|sign| sign.node.as_str() == NODE);
+        assert!(own.is_some(), "this one has signed as well");
     }
 
     /// SECURITY R70: what passes by itself, as on a full disk, ends no node.
