@@ -126,6 +126,46 @@ fn a_node_and_the_daemon_answer_in_the_shapes_of_the_registry() {
     check(&hub.json("id revoke", 0), "tibet.overlay.id.revoke", &format!("{changed} daemon_ended"));
 }
 
+/// A claim looks the same wherever the operator sees it.
+#[test]
+fn a_name_that_waits_for_a_human() {
+    const CLAIM: &str = "name fingerprint key source since state decided_at";
+    let (server, hub) = (Home::new(), Home::new());
+    // Whole, or not there; and without a space, which would end the argument.
+    let hook = "--approval --approval-hook cat>part&&mv${IFS}part${IFS}claim";
+    let node = network::run(&server, &format!("serve --bind 127.0.0.1:0 --http none --policy token {hook}"));
+    let serving = node.event("serving", "", "");
+    let at = serving["address"].as_str().expect("an address");
+    hub.ok("id new jis:home:hub");
+    let waits = hub.run(&format!("register --node {at}"));
+    assert!(waits.code == Some(75) && waits.err.contains("wants a human to decide"), "{waits:?}");
+
+    let of_each = CLAIM.split(' ').map(|member| format!("requests[].{member}")).collect::<Vec<_>>().join(" ");
+    let listed = server.json("pending list", 0);
+    check(&listed, "tibet.overlay.pending", &format!("requests {of_each}"));
+    let until = std::time::Instant::now() + common::running::DEADLINE;
+    let told = loop {
+        match std::fs::read_to_string(server.path("claim")) {
+            Ok(told) => break told,
+            Err(error) => assert!(std::time::Instant::now() < until, "the hook was not run: {error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    check(&told, "tibet.overlay.pending.claim", CLAIM);
+    for member in CLAIM.split(' ') {
+        assert_eq!(told[member], listed["requests"][0][member], "{member}");
+    }
+    assert_eq!((&told["state"], &told["decided_at"]), (&"waiting".into(), &Value::Null));
+
+    let approved = server.json("pending approve jis:home:hub", 0);
+    check(&approved, "tibet.overlay.pending.decided", CLAIM);
+    assert_eq!(approved["state"], "approved");
+    assert!(approved["decided_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{approved}");
+    assert!(server.ok("pending list").contains("approved"));
+    hub.ok(&format!("register --node {at}"));
+}
+
 #[test]
 fn what_goes_on_says_where() {
     let (server, hub) = (Home::new(), Home::new());

@@ -22,6 +22,8 @@ pub mod secret_file;
 pub mod server;
 pub use tibet_iot::system;
 
+mod claim_report;
+pub use claim_report::ClaimReport;
 mod client;
 pub use client::{
     Asked, Asker, FoundName, IncomingQuestion, MAX_FOUND, MakeNode, NodeAddress, NodeAddressError,

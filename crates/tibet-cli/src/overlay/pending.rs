@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use jis::Name;
 use serde_json::{Value, json};
-use tibet_overlay::system;
-use tibet_registry::{NameRequest, Refusal, RequestState};
+use tibet_overlay::{ClaimReport, system};
+use tibet_registry::{NameRequest, Refusal};
 
 use super::Context;
 use crate::error::CliError;
@@ -85,18 +85,19 @@ fn decided(request: &NameRequest, what: &str) -> Outcome {
 }
 
 fn list(requests: &[NameRequest]) -> Outcome {
-    let data = json!({ "requests": requests.iter().map(describe).collect::<Vec<_>>() });
+    let claims: Vec<ClaimReport> = requests.iter().map(ClaimReport::from).collect();
+    let data = json!({ "requests": claims });
     let outcome = Outcome::new("tibet.overlay.pending", data);
     if requests.is_empty() {
         return outcome.line("nobody waits");
     }
-    let rows = requests.iter().map(|request| {
+    let rows = requests.iter().zip(claims).map(|(request, claim)| {
         vec![
             plain(request.name.as_str()),
             short(&request.fingerprint),
-            request.source.to_string(),
-            request.since.to_string(),
-            word(request.state).to_owned(),
+            claim.source,
+            claim.since,
+            claim.state.to_owned(),
         ]
     });
     outcome.table(&["name", "fingerprint", "from", "since", "state"], rows.collect())
@@ -104,21 +105,5 @@ fn list(requests: &[NameRequest]) -> Outcome {
 
 /// A claim, for programs: of this command, and the operator's own (`--approval-hook`).
 pub(super) fn describe(request: &NameRequest) -> Value {
-    json!({
-        "name": request.name.as_str(),
-        "fingerprint": request.fingerprint.to_string(),
-        "key": request.key.to_multibase(),
-        "source": request.source.to_string(),
-        "since": request.since.to_string(),
-        "state": word(request.state),
-    })
-}
-
-/// The state in one word.
-fn word(state: RequestState) -> &'static str {
-    match state {
-        RequestState::Waiting => "waiting",
-        RequestState::Approved { .. } => "approved",
-        RequestState::Denied { .. } => "denied",
-    }
+    json!(ClaimReport::from(request))
 }

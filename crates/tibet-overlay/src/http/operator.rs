@@ -7,11 +7,12 @@ use axum::extract::State;
 use jis::Name;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tibet_registry::{Fira, NameRequest, Refusal, RequestState, Standing};
+use tibet_registry::{Fira, Refusal, Standing};
 
 use super::app::App;
 use super::params::{Body, Json, NamePart, Params, limit, reason};
 use super::problem::Problem;
+use crate::ClaimReport;
 
 /// The reason that is written down where none is given.
 const NO_REASON: &str = "no reason given";
@@ -110,26 +111,9 @@ pub(super) async fn pending(
     Ok(Json(json!({
         "schema": "tibet.http.pending",
         "version": 1,
-        "requests": page.iter().map(request_json).collect::<Vec<_>>(),
+        "requests": page.iter().map(ClaimReport::from).collect::<Vec<_>>(),
         "next": next,
     })))
-}
-
-fn request_json(request: &NameRequest) -> Value {
-    let (state, decided_at) = match request.state {
-        RequestState::Waiting => ("waiting", None),
-        RequestState::Approved { at } => ("approved", Some(at)),
-        RequestState::Denied { at } => ("denied", Some(at)),
-    };
-    json!({
-        "name": request.name.as_str(),
-        "fingerprint": request.fingerprint.to_string(),
-        "key": request.key.to_multibase(),
-        "source": request.source.to_string(),
-        "since": request.since.to_string(),
-        "state": state,
-        "decided_at": decided_at.map(|at| at.to_string()),
-    })
 }
 
 /// The body of a decision; may be left out.
@@ -170,7 +154,7 @@ async fn decide(app: &Arc<App>, name: Name, body: &[u8], approve: bool) -> Resul
         (done, vec![name])
     });
     let request = decided.await?.map_err(|refusal| Problem::refusal(&refusal))?;
-    let mut json = request_json(&request);
+    let mut json = json!(ClaimReport::from(&request));
     json["schema"] = "tibet.http.request".into();
     json["version"] = 1.into();
     Ok(Json(json))
