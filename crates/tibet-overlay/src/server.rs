@@ -16,6 +16,7 @@
 //! | `server/sessions.rs`, `presence.rs` | which devices are there, and what is told of that |
 //! | `server/neighbours.rs` | which other nodes of the same registry are alive |
 //! | `server/forwards.rs` | questions passed on to devices |
+//! | `server/queue.rs` | what waits for the workers: devices that are there before strangers |
 //! | `server/limits.rs` | how often a network or a key may have the node do something |
 //! | `server/glance.rs` | what a question or a record says in a few of its fields |
 
@@ -30,6 +31,7 @@ pub use limits::Rate;
 mod lookups;
 mod neighbours;
 mod presence;
+mod queue;
 mod requests;
 mod sessions;
 pub use sessions::Seen;
@@ -59,10 +61,10 @@ use crate::system::{self, NoRandomness};
 use cookies::Cookies;
 use frames::NodeFrames;
 use neighbours::Neighbours;
+use queue::WorkQueue;
 use sessions::Sessions;
 use shared::{Parts, Shared};
 use tokens::Tokens;
-use workers::WorkQueue;
 use writer::WriterThread;
 
 /// How often devices send keepalives, unless set otherwise: mappings in NATs live for 30 s and more.

@@ -27,10 +27,10 @@ pub(super) struct Program {
     directory: Option<PathBuf>,
 }
 
-/// How many new names a network may claim in an hour.
+/// How much a network may ask: new names in an hour, questions in a second.
 #[derive(Clone, Copy)]
 pub(super) enum Quota {
-    /// Any number, so that a whole fleet can register.
+    /// Anything, so that a whole fleet can register from a few addresses.
     None,
     /// As many as with an ordinary node.
     Usual,
@@ -135,7 +135,7 @@ fn serve(
     let mut command = Command::new(program);
     command.args(["--json", "--state-dir"]).arg(directory).args(["serve", "--bind", bind, "--http", "none"]);
     if let Quota::None = quota {
-        command.args(["--names-per-hour", "0"]);
+        command.args(["--names-per-hour", "0", "--questions-per-second", "0"]);
     }
     if let Some(store) = store {
         command.args(["--store", store]);

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,62 +10,11 @@ use jis::{Answer, AnswerOutcome, IdentityStatus, KeyEvent, PublicKey, Query, Sig
 use tibet_registry::{Route, Zone};
 
 use super::frames::Work;
+use super::queue::{WorkQueue, WorkSource, queue};
 use super::requests;
 use super::shared::{Asker, Shared};
 use crate::intents::{Failure, FailureCode, Malformed, OverlayRequest};
 use crate::system;
-
-/// Questions that wait for a worker: at 5 000 a second, less than two seconds' worth. Some 1 KiB each, 8 MiB, and 130 MiB at the very most.
-pub(super) const MAX_WAITING: usize = 8192;
-
-/// What waits for the workers. The second half of the room is for devices that are there: strangers who ask without end, each a little from an
-/// address of its own, do not keep them waiting (SECURITY R18).
-#[derive(Clone)]
-pub(super) struct WorkQueue {
-    sender: SyncSender<Work>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// The workers' end of a [`WorkQueue`].
-pub(super) struct WorkSource {
-    receiver: Mutex<Receiver<Work>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// A queue with room for [`MAX_WAITING`].
-pub(super) fn queue() -> (WorkQueue, WorkSource) {
-    let (sender, receiver) = sync_channel(MAX_WAITING);
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let source = WorkSource { receiver: Mutex::new(receiver), waiting: Arc::clone(&waiting) };
-    (WorkQueue { sender, waiting }, source)
-}
-
-impl WorkQueue {
-    /// Whether only those are to be taken on for whom room is kept.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) >= MAX_WAITING / 2
-    }
-
-    /// Whether there was room.
-    pub(super) fn push(&self, work: Work) -> bool {
-        // Before it is there to be taken, so that the count never falls below nothing.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let pushed = self.sender.try_send(work).is_ok();
-        if !pushed {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        pushed
-    }
-}
-
-impl WorkSource {
-    /// The next; `None` when all queues are dropped.
-    pub(super) fn next(&self) -> Option<Work> {
-        let work = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Some(work)
-    }
-}
 
 /// Starts `threads` workers. They end when what they are sent through is dropped.
 pub(super) fn spawn(
@@ -75,10 +22,9 @@ pub(super) fn spawn(
     threads: usize,
 ) -> std::io::Result<(WorkQueue, Vec<JoinHandle<()>>)> {
     let (queue, source) = queue();
-    let source = Arc::new(source);
     let mut workers = Vec::new();
     for number in 0..threads.max(1) {
-        let (shared, source) = (Arc::clone(shared), Arc::clone(&source));
+        let (shared, source) = (Arc::clone(shared), source.clone());
         let name = format!("overlay-{number}");
         workers.push(std::thread::Builder::new().name(name).spawn(move || run(&shared, &source))?);
     }
