@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tibet_overlay::intents::OverlayRequest;
@@ -54,11 +54,13 @@ pub(super) trait Victim: Send + Sync + 'static {
 pub(super) struct Devices {
     pub(super) fleet: Fleet,
     sockets: usize,
+    /// Keepalives sent through each socket, whose devices take turns: over all floods, so that none of them is gone.
+    kept: Vec<AtomicU64>,
 }
 
 impl Devices {
     pub(super) fn new(fleet: Fleet, sockets: usize) -> Self {
-        Self { fleet, sockets }
+        Self { fleet, sockets, kept: (0..sockets).map(|_| AtomicU64::new(0)).collect() }
     }
 }
 
@@ -68,7 +70,8 @@ impl Victim for Devices {
         let key = key(id);
         // Those that registered through this socket, one after the other.
         let own = (self.fleet.devices as usize - at).div_ceil(self.sockets);
-        let device = at + self.sockets * ((number / 2) as usize % own);
+        let kept = &self.kept[at];
+        let device = at + self.sockets * (kept.load(Ordering::Relaxed) as usize % own);
         let wanted = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % self.fleet.devices;
         let name = self.fleet.name(wanted);
         // Each socket at another time, so that there is one among any few requests.
@@ -82,6 +85,7 @@ impl Victim for Devices {
             let lookup = Compact::Lookup { id, cookie, events_from: None, name: name.as_str() };
             return (key, Work::Light, lookup.write());
         }
+        kept.fetch_add(1, Ordering::Relaxed);
         let token = self.fleet.tokens[device];
         (token, Work::Light, Compact::Keepalive(token).write())
     }
