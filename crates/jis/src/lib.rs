@@ -11,6 +11,7 @@
 //! | say where a device is | [`Record`] under [`Signed`] |
 //! | prove who is speaking | [`Challenge`] → [`Proof`] |
 //! | ask an overlay node | [`Query`] → [`Answer`] |
+//! | agree to a direct path | [`Punch`] |
 //! | permit, vouch, certify | [`NameGrant`], [`EnrolmentToken`], [`Vouch`], [`TransportCertificate`] |
 //!
 //! Everything is signed over one construction, [`MessageWriter`], with a domain tag per kind of object, [`Tag`].
@@ -59,6 +60,8 @@ mod name;
 pub use name::{MAX_LABEL, MAX_LABELS, MAX_NAME, Name, NameError, NamePattern};
 mod permission;
 pub use permission::{EnrolmentToken, NameGrant};
+mod punch;
+pub use punch::Punch;
 mod query;
 pub use query::{Answer, AnswerOutcome, Query};
 mod record;

@@ -100,6 +100,12 @@ impl TransportSecret {
         Zeroizing::new(self.0.to_bytes())
     }
 
+    /// The secret that the holder of `other` finds with our public key (RFC 7748 §6.1). Never zero: keys of small order are none.
+    #[must_use]
+    pub fn agree(&self, other: &TransportKey) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.diffie_hellman(&X25519Public::from(other.0)).to_bytes())
+    }
+
     /// The public key that belongs to this secret.
     #[must_use]
     pub fn public_key(&self) -> TransportKey {
@@ -190,6 +196,18 @@ mod tests {
         assert_eq!(TransportKey::from_bytes(&p), Err(KeyError::NotCanonical));
         assert_eq!(TransportKey::from_bytes(&[0x80; 32]), Err(KeyError::NotCanonical));
         assert!(TransportKey::from_bytes(&[9; 32]).is_ok());
+    }
+
+    #[test]
+    fn two_sides_agree_on_the_secret_that_pyca_cryptography_computes() {
+        let secret = |from: u8| {
+            let bytes = Zeroizing::new(std::array::from_fn(|i| from + i as u8));
+            TransportSecret::from_bytes(bytes).expect("secret")
+        };
+        let (alice, bob) = (secret(0), secret(32));
+        let agreed = "9663aa1da97e848a914a436d04163dfbb89178f107f1b5b77ed3854203382854";
+        assert_eq!(crate::hex::encode(&*alice.agree(&bob.public_key())), agreed);
+        assert_eq!(crate::hex::encode(&*bob.agree(&alice.public_key())), agreed);
     }
 
     #[test]

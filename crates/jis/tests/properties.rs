@@ -120,6 +120,8 @@ proptest! {
     fn questions_survive(object in common::any_query()) { round_trip(&object)?; }
     #[test]
     fn answers_survive(object in common::any_answer()) { round_trip(&object)?; }
+    #[test]
+    fn consents_survive(object in common::any_punch()) { round_trip(&object)?; }
 
     #[test]
     fn names_as_users_write_them_have_one_canonical_form(name in common::any_name()) {

@@ -13,8 +13,8 @@ use jis::pem::{self, PemEncryption};
 use jis::{
     Answer, AnswerOutcome, Challenge, ChallengePurpose, EnrolmentToken, Fingerprint, Identity,
     IdentityStatus, Inception, KeyEvent, MessageWriter, Name, NameGrant, NextKeyCommitment, Proof, PublicKey,
-    Query, Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation,
-    SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey,
+    Punch, Query, Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope,
+    Rotation, SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey,
     TransportSecret, UnixTime, Vouch, hex,
 };
 
@@ -418,6 +418,24 @@ fn query_and_answer() {
     };
     let (query, answer) = (check(query, asked), check(answer, answered));
     assert_eq!(Answer::check(&answer, &query), Ok(()));
+}
+
+#[test]
+fn punch() {
+    let mut e = example("punch.md", "punch");
+    let object = Punch {
+        from: e.parsed("from"),
+        key: e.parsed("key"),
+        generation: e.integer("generation"),
+        to: e.parsed("to"),
+        to_key: e.parsed("to_key"),
+        nonce: e.bytes("nonce"),
+        answers: e.bytes("answers"),
+        issued_at: e.time("issued_at"),
+        expires_at: e.time("expires_at"),
+        candidates: e.items("candidates"),
+    };
+    check(object, e);
 }
 
 #[test]

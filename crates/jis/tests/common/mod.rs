@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jis::{
     Answer, AnswerOutcome, Challenge, ChallengePurpose, Endpoint, EnrolmentToken, Fingerprint, Identity,
-    Inception, KeyEvent, Name, NameGrant, NamePattern, NextKeyCommitment, Proof, PublicKey, Query, Record,
-    RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation, SecretKey,
-    Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey, UnixTime, Vouch,
+    Inception, KeyEvent, Name, NameGrant, NamePattern, NextKeyCommitment, Proof, PublicKey, Punch, Query,
+    Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation,
+    SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey, UnixTime,
+    Vouch,
 };
 use proptest::prelude::*;
 
@@ -250,6 +251,21 @@ pub fn answer() -> Answer {
     }
 }
 
+pub fn punch() -> Punch {
+    Punch {
+        from: name("jis:home:hub"),
+        key: key(0).public_key(),
+        generation: 0,
+        to: name("jis:gate"),
+        to_key: key(3).public_key(),
+        nonce: [0x88; 16],
+        answers: Punch::FIRST,
+        issued_at: NOW,
+        expires_at: at(30),
+        candidates: vec!["203.0.113.1:44321".parse().expect("v4"), "[2001:db8::1]:7150".parse().expect("v6")],
+    }
+}
+
 /// Every kind of object the crate reads.
 pub fn kinds() -> &'static [Kind] {
     static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(make_kinds);
@@ -280,6 +296,7 @@ fn make_kinds() -> Vec<Kind> {
         }),
         kind(query()),
         kind(answer()),
+        kind(punch()),
     ]
 }
 
@@ -574,6 +591,26 @@ pub fn any_answer() -> impl Strategy<Value = Answer> {
     })
 }
 
+pub fn any_punch() -> impl Strategy<Value = Punch> {
+    let nonce = any::<[u8; 16]>().prop_filter("stands for none", |nonce| *nonce != Punch::FIRST);
+    let candidates = prop::collection::vec(any_endpoint(), 0..=Punch::MAX_CANDIDATES).prop_map(distinct);
+    let who = (any_name(), any_key(), any::<u64>(), any_name(), any_key());
+    (who, nonce, any::<[u8; 16]>(), any_span(Punch::MAX_LIFETIME), candidates).prop_map(
+        |((from, key, generation, to, to_key), nonce, answers, (issued_at, expires_at), candidates)| Punch {
+            from,
+            key,
+            generation,
+            to,
+            to_key,
+            nonce,
+            answers,
+            issued_at,
+            expires_at,
+            candidates,
+        },
+    )
+}
+
 /// A signed object of any kind: its tag, its bytes, and the key that signed it.
 pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
     fn signed<T: SignedObject + Debug + 'static>(
@@ -599,5 +636,6 @@ pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
         signed(any_proof()),
         signed(any_query()),
         signed(any_answer()),
+        signed(any_punch()),
     ]
 }
