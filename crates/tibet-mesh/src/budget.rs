@@ -1,0 +1,67 @@
+//! How many probes an address may get from us, whoever named it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Probes to one address within [`WINDOW`], over all peers that name it (SECURITY R58): the owner of an address that is named by many notices nothing.
+pub const PROBES_PER_ADDRESS: u8 = 20;
+/// How long they count.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Addresses remembered at once.
+const MOST: usize = 4096;
+
+/// Counts the probes to addresses that have not answered yet.
+#[derive(Debug, Default)]
+pub struct ProbeBudget {
+    /// When the count began, and how many since.
+    sent: BTreeMap<IpAddr, (Duration, u8)>,
+}
+
+impl ProbeBudget {
+    /// Whether one more may be sent to `address`; if so, it counts. When too many addresses are being probed at once, no further one is: to be
+    /// late is better than to be a flood.
+    pub fn take(&mut self, address: IpAddr, now: Duration) -> bool {
+        if !self.sent.contains_key(&address) && self.sent.len() >= MOST {
+            self.sent.retain(|_, (began, _)| now.saturating_sub(*began) < WINDOW);
+            if self.sent.len() >= MOST {
+                return false;
+            }
+        }
+        let (began, count) = self.sent.entry(address).or_insert((now, 0));
+        if now.saturating_sub(*began) >= WINDOW {
+            (*began, *count) = (now, 0);
+        }
+        let room = *count < PROBES_PER_ADDRESS;
+        *count += u8::from(room);
+        room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SECURITY R58.
+    #[test]
+    fn r58_an_address_gets_no_more_than_twenty_a_minute_whoever_names_it() {
+        let mut budget = ProbeBudget::default();
+        let address: IpAddr = "203.0.113.7".parse().expect("address");
+        let start = Duration::from_secs(1000);
+        let sent = (0..100).filter(|i| budget.take(address, start + Duration::from_millis(*i * 500))).count();
+        assert_eq!(sent, 20);
+        assert!(budget.take("203.0.113.8".parse().expect("address"), start), "another has its own");
+        assert!(budget.take(address, start + WINDOW));
+    }
+
+    #[test]
+    fn memory_has_an_end_and_is_free_again_a_minute_later() {
+        let mut budget = ProbeBudget::default();
+        let start = Duration::from_secs(1000);
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        assert_eq!((0..10_000).filter(|number| budget.take(address(*number), start)).count(), MOST);
+        assert!(budget.take(address(0), start), "one that is known goes on");
+        assert!(budget.take(address(9_999), start + WINDOW));
+        assert!(budget.sent.len() <= MOST);
+    }
+}

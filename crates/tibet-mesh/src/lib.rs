@@ -1,0 +1,24 @@
+//! Paths and tunnels between devices, as pure machines: no socket, no clock, no randomness of their own.
+//!
+//! | to … | see |
+//! |---|---|
+//! | tell the mesh's datagrams from others | [`Wire`] |
+//! | know whose an overlay address is | [`Routes`] |
+//! | look at what travels in a tunnel | [`InnerPacket`] |
+//! | ask whether a path works | [`ProbeKeys`] |
+//! | take the best path | [`choose`] |
+
+mod budget;
+pub use budget::{PROBES_PER_ADDRESS, ProbeBudget};
+mod choice;
+pub use choice::{Health, Measured, Path, RelayId, choose};
+mod inner;
+pub use inner::{InnerPacket, InnerReject};
+mod probe;
+pub use probe::{
+    ANSWER_LENGTH, CONFIRM_LENGTH, Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Role, Session, session_of,
+};
+mod routes;
+pub use routes::{MAX_PEERS, RouteError, Routes};
+mod wire;
+pub use wire::{PROBE, PROBE_ANSWER, PROBE_CONFIRM, Wire};
