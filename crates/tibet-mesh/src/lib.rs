@@ -6,7 +6,7 @@
 //! | know whose an overlay address is | [`Routes`] |
 //! | look at what travels in a tunnel | [`InnerPacket`] |
 //! | ask whether a path works | [`ProbeKeys`] |
-//! | take the best path | [`choose`] |
+//! | find the paths to a peer, and take the best | [`Paths`], [`choose`] |
 
 mod budget;
 pub use budget::{PROBES_PER_ADDRESS, ProbeBudget};
@@ -14,6 +14,8 @@ mod choice;
 pub use choice::{Health, Measured, Path, RelayId, choose};
 mod inner;
 pub use inner::{InnerPacket, InnerReject};
+mod paths;
+pub use paths::{MAX_CANDIDATES, MAX_RELAYS, Paths, ProbeTransmit};
 mod probe;
 pub use probe::{
     ANSWER_LENGTH, CONFIRM_LENGTH, Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Role, Session, session_of,

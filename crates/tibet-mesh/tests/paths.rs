@@ -1,0 +1,285 @@
+//! Two devices look for paths to each other through NATs, keep them, leave them and move: SECURITY R24, R58, row 78.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{CONE, FULL_CONE, NatKind, SYMMETRIC, World};
+use jis::TransportSecret;
+use tibet_mesh::{Health, Path, Paths, ProbeBudget, ProbeKeys, RelayId, Role, Wire};
+
+const RELAY: Path = Path::Relayed(RelayId(1));
+
+/// Two devices with a relay between them.
+struct Pair {
+    world: World,
+    paths: [Paths; 2],
+    budgets: [ProbeBudget; 2],
+    agreements: u8,
+    /// Paths that each has chosen, with the time.
+    chosen: [Vec<(Duration, Option<Path>)>; 2],
+}
+
+fn secret(number: u8) -> TransportSecret {
+    let mut bytes = [number; 32];
+    bytes[0] ^= 1;
+    TransportSecret::from_bytes(bytes.into()).expect("secret")
+}
+
+impl Pair {
+    /// Each behind a NAT of its own, with the same inner address.
+    fn behind(nats: [Option<NatKind>; 2]) -> Self {
+        let mut world = World::new();
+        for (number, nat) in nats.into_iter().enumerate() {
+            let nat = nat.map(|kind| world.nat(kind));
+            let public = format!("192.0.2.{}:7150", number + 1);
+            world.device(if nat.is_some() { "192.168.1.10:7150" } else { &public }, nat);
+        }
+        let mut pair = Self {
+            world,
+            paths: Default::default(),
+            budgets: Default::default(),
+            agreements: 0,
+            chosen: Default::default(),
+        };
+        for paths in &mut pair.paths {
+            paths.set_relay(RelayId(1), Health::Proven, None);
+        }
+        pair
+    }
+
+    /// Both consent: the second as soon as the first's consent has come, 20 ms later; each names its own and its observed address.
+    fn consent(&mut self) {
+        self.agreements += 1;
+        let (first, second) = ([self.agreements; 16], [self.agreements + 100; 16]);
+        let named = [0, 1].map(|device| [self.world.address(device), self.world.observed(device)]);
+        let secrets = [secret(1), secret(2)];
+        for (device, other, role) in [(1, 0, Role::Answered), (0, 1, Role::Asked)] {
+            let keys =
+                ProbeKeys::agree(&secrets[device], &secrets[other].public_key(), &first, &second, role);
+            self.run(Duration::from_millis(20));
+            self.paths[device].begin(keys, named[other], self.world.now);
+        }
+    }
+
+    /// Lets this much time pass.
+    fn run(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        loop {
+            for device in 0..2 {
+                self.paths[device].handle_timeout(self.world.now, &mut self.budgets[device]);
+                while let Some(transmit) = self.paths[device].poll_transmit() {
+                    self.world.send(device, transmit.to, transmit.datagram);
+                }
+                let chosen = self.paths[device].chosen();
+                if self.chosen[device].last().map(|(_, last)| *last) != Some(chosen) {
+                    self.chosen[device].push((self.world.now, chosen));
+                }
+            }
+            let timers = self.paths.iter().filter_map(Paths::poll_timeout);
+            let Some(next) = timers.chain(self.world.next()).min().filter(|next| *next <= end) else { break };
+            self.world.now = self.world.now.max(next);
+            while let Some(arrival) = self.world.take() {
+                let paths = &mut self.paths[arrival.device];
+                match Wire::read(&arrival.datagram) {
+                    Some(Wire::Frame { kind, body }) => {
+                        paths.handle_frame(kind, body, arrival.from, self.world.now);
+                    }
+                    Some(Wire::WireGuard(message)) => {
+                        paths.handle_data(Path::Direct(arrival.from), message.len(), self.world.now);
+                    }
+                    None => panic!("{arrival:?}"),
+                }
+            }
+        }
+        self.world.now = end;
+    }
+
+    /// A packet from each to the other every 20 ms, for this long.
+    fn talk(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        while self.world.now < end {
+            for device in 0..2 {
+                let now = self.world.now;
+                self.paths[device].note_sent(now);
+                match self.paths[device].chosen() {
+                    Some(Path::Direct(to)) => {
+                        let mut message = vec![0; 200];
+                        message[0] = 4;
+                        self.world.send(device, to, message);
+                    }
+                    Some(relayed) => self.paths[1 - device].handle_data(relayed, 200, now),
+                    None => {}
+                }
+            }
+            self.run(Duration::from_millis(20));
+        }
+    }
+
+    fn direct(&self, device: usize) -> Option<SocketAddr> {
+        match self.paths[device].chosen() {
+            Some(Path::Direct(address)) => Some(address),
+            _ => None,
+        }
+    }
+}
+
+/// Which pairs of NATs let a direct path through: theory (RFC 5128, RFC 4787), one pair a line.
+#[test]
+fn a_direct_path_is_found_wherever_there_is_one_and_the_relay_serves_otherwise() {
+    let none = None;
+    let (cone, full, symmetric) = (Some(CONE), Some(FULL_CONE), Some(SYMMETRIC));
+    let cases = [
+        (none, none, true),
+        (none, cone, true),
+        (none, symmetric, true),
+        (cone, cone, true),
+        (cone, full, true),
+        (full, symmetric, true),
+        (cone, symmetric, false),
+        (symmetric, symmetric, false),
+    ];
+    for (a, b, expected) in cases {
+        for nats in [[a, b], [b, a]] {
+            let mut pair = Pair::behind(nats);
+            pair.consent();
+            assert_eq!(pair.paths[0].chosen(), Some(RELAY), "{nats:?}: at once over the relay");
+            let begun = pair.world.now;
+            pair.talk(Duration::from_secs(2));
+            for device in 0..2 {
+                assert_eq!(pair.direct(device).is_some(), expected, "{nats:?}: {:?}", pair.paths[device]);
+                if expected {
+                    let (at, _) = pair.chosen[device].last().expect("a choice");
+                    // One round trip of a probe is 20 ms.
+                    let took = at.saturating_sub(begun);
+                    assert!(took <= Duration::from_millis(80), "{nats:?}: direct after {took:?}");
+                    let rtt = pair.paths[device].rtt(pair.world.now);
+                    assert_eq!(rtt, Some(Duration::from_millis(20)), "{nats:?}");
+                } else {
+                    assert_eq!(pair.paths[device].chosen(), Some(RELAY), "{nats:?}");
+                }
+            }
+        }
+    }
+}
+
+/// SECURITY R58: at most five probes of 64 bytes to what does not answer, for each consent.
+#[test]
+fn r58_an_address_that_does_not_answer_is_asked_five_times_for_each_consent() {
+    let mut pair = Pair::behind([Some(CONE), None]);
+    let victim: SocketAddr = "198.51.100.77:5000".parse().expect("address");
+    for round in 1..=4 {
+        let secrets = [secret(1), secret(2)];
+        let keys =
+            ProbeKeys::agree(&secrets[0], &secrets[1].public_key(), &[round; 16], &[99; 16], Role::Asked);
+        pair.paths[0].begin(keys, [victim], pair.world.now);
+        pair.talk(Duration::from_secs(10));
+        assert_eq!(pair.world.sent_to[&victim], usize::from(round) * 5 * 64);
+    }
+    // Twenty a minute, whoever asks for them: the fifth round finds nothing left.
+    let secrets = [secret(1), secret(2)];
+    let keys = ProbeKeys::agree(&secrets[0], &secrets[1].public_key(), &[9; 16], &[99; 16], Role::Asked);
+    pair.paths[0].begin(keys, [victim], pair.world.now);
+    pair.talk(Duration::from_secs(5));
+    assert_eq!(pair.world.sent_to[&victim], 4 * 5 * 64);
+}
+
+#[test]
+fn a_path_that_dies_is_left_within_two_seconds_and_taken_again_when_it_is_back() {
+    let mut pair = Pair::behind([Some(CONE), Some(CONE)]);
+    pair.consent();
+    pair.talk(Duration::from_secs(5));
+    assert!(pair.direct(0).is_some() && pair.direct(1).is_some());
+    let (a, b) = (pair.direct(1).expect("direct").ip(), pair.direct(0).expect("direct").ip());
+    pair.world.cut.push((a, b));
+    let cut_at = pair.world.now;
+    pair.talk(Duration::from_secs(3));
+    for device in 0..2 {
+        let (left_at, path) = pair.chosen[device].last().copied().expect("a choice");
+        assert_eq!(path, Some(RELAY));
+        assert!(left_at - cut_at < Duration::from_secs(2), "left after {:?}", left_at - cut_at);
+    }
+    pair.world.cut.clear();
+    pair.consent();
+    pair.talk(Duration::from_secs(1));
+    assert!(pair.direct(0).is_some() && pair.direct(1).is_some());
+}
+
+#[test]
+fn a_path_in_use_stays_for_an_hour_and_an_idle_one_costs_nothing() {
+    let mut pair = Pair::behind([Some(CONE), Some(CONE)]);
+    pair.consent();
+    for _ in 0..60 {
+        pair.talk(Duration::from_millis(200));
+        pair.run(Duration::from_secs(59));
+    }
+    assert!(pair.direct(0).is_some() && pair.direct(1).is_some());
+    assert_eq!(pair.chosen[0].len(), 2, "the relay, then one direct path: {:?}", pair.chosen[0]);
+    pair.run(Duration::from_secs(180));
+    let before = pair.world.sent_to.clone();
+    pair.run(Duration::from_secs(3600));
+    assert_eq!(pair.world.sent_to, before, "nothing is sent for peers that do not speak");
+    assert!(pair.paths.iter().all(|paths| paths.poll_timeout().is_none()));
+    // After such a pause the mappings are gone: the relay serves at once, and a new consent finds the path again.
+    pair.talk(Duration::from_millis(20));
+    assert_eq!(pair.paths[0].chosen(), Some(RELAY));
+    pair.consent();
+    pair.talk(Duration::from_secs(1));
+    assert!(pair.direct(0).is_some() && pair.direct(1).is_some());
+}
+
+/// SECURITY R24: the peer is followed to where it has answered from, not before.
+#[test]
+fn r24_a_peer_that_moves_is_followed_once_it_has_answered_from_there() {
+    let mut pair = Pair::behind([None, Some(CONE)]);
+    pair.consent();
+    pair.talk(Duration::from_secs(1));
+    let before = pair.direct(0).expect("direct");
+    // The second device comes by another carrier, and goes on sending as it did.
+    let nat = pair.world.nat(CONE);
+    pair.world.move_device(1, "10.0.0.9:7150", Some(nat));
+    pair.paths[1].handle_moved(pair.world.now);
+    let moved = pair.world.now;
+    pair.talk(Duration::from_secs(2));
+    let after = pair.direct(0).expect("direct");
+    assert_ne!(before.ip(), after.ip());
+    let (at, _) = pair.chosen[0].last().expect("a choice");
+    assert!(*at - moved < Duration::from_secs(2), "followed after {:?}", *at - moved);
+    assert_eq!(pair.direct(1), Some(pair.world.address(0)));
+}
+
+/// SECURITY R24, row 69: genuine messages that somebody has sent on from his own address lead to one probe there and to nothing else.
+#[test]
+fn r24_messages_sent_on_from_elsewhere_move_nothing() {
+    let mut pair = Pair::behind([None, None]);
+    pair.consent();
+    pair.talk(Duration::from_secs(1));
+    let before = pair.paths[0].chosen();
+    let mallory: SocketAddr = "198.51.100.66:666".parse().expect("address");
+    for _ in 0..100 {
+        pair.paths[0].handle_data(Path::Direct(mallory), 200, pair.world.now);
+        pair.talk(Duration::from_millis(20));
+    }
+    assert_eq!(pair.paths[0].chosen(), before);
+    assert!(pair.world.sent_to[&mallory] <= 20 * 64, "{}", pair.world.sent_to[&mallory]);
+    // A short one, and nobody is sent more than he sent.
+    let victim: SocketAddr = "198.51.100.67:666".parse().expect("address");
+    pair.paths[0].handle_data(Path::Direct(victim), 32, pair.world.now);
+    pair.talk(Duration::from_secs(1));
+    assert_eq!(pair.world.sent_to.get(&victim), None);
+}
+
+/// The nearer of two paths is taken: both in one home, and the relay and the NAT far away.
+#[test]
+fn two_devices_in_one_home_speak_within_it() {
+    let mut world = World::new();
+    let nat = world.nat(CONE);
+    world.device("192.168.1.10:7150", Some(nat));
+    world.device("192.168.1.11:7150", Some(nat));
+    let mut pair = Pair { world, ..Pair::behind([None, None]) };
+    pair.consent();
+    pair.talk(Duration::from_secs(1));
+    assert_eq!(pair.direct(0), Some(pair.world.address(1)));
+    assert_eq!(pair.direct(1), Some(pair.world.address(0)));
+}
