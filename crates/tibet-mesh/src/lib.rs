@@ -6,6 +6,7 @@
 //! | know whose an overlay address is | [`Routes`] |
 //! | look at what travels in a tunnel | [`InnerPacket`] |
 //! | ask whether a path works | [`ProbeKeys`] |
+//! | have tunnels | [`Tunnels`] |
 //! | find the paths to a peer, and take the best | [`Paths`], [`choose`] |
 
 mod budget;
@@ -22,5 +23,9 @@ pub use probe::{
 };
 mod routes;
 pub use routes::{MAX_PEERS, RouteError, Routes};
+mod tunnels;
+pub use tunnels::{
+    HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats, TunnelTransmit, Tunnels,
+};
 mod wire;
 pub use wire::{PROBE, PROBE_ANSWER, PROBE_CONFIRM, Wire};

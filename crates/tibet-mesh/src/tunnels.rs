@@ -1,0 +1,541 @@
+//! WireGuard tunnels to peers. The only file that names `gotatun`.
+//!
+//! A tunnel belongs to one identity and one transport key, both from a verified record. What comes in is admitted before anything is computed for it:
+//!
+//! | message | checked before its tunnel sees it |
+//! |---|---|
+//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, a cookie from everybody; a key that is a peer's; no more than the peer may ask |
+//! | everything else | an index that one of our tunnels has given out |
+//!
+//! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
+//! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gotatun::noise::errors::WireGuardError;
+use gotatun::noise::handshake::parse_handshake_anon;
+use gotatun::noise::index_table::IndexTable;
+use gotatun::noise::rate_limiter::RateLimiter;
+use gotatun::noise::{Tunn, TunnResult};
+use gotatun::packet::{Packet, WgKind};
+use gotatun::tun::MtuWatcher;
+use gotatun::x25519;
+use jis::{Fingerprint, TransportKey, TransportSecret};
+
+use crate::routes::MAX_PEERS;
+
+/// Handshakes in a second that are taken up without a cookie, from everybody together: some 80 µs each (SECURITY R55).
+pub const HANDSHAKES_PER_SECOND: u32 = 2000;
+/// Handshakes a peer may begin at once; one more every second. An honest one begins one in five seconds.
+const BURST: u32 = 5;
+/// How often tunnels look at their timers.
+const TICK: Duration = Duration::from_millis(250);
+
+/// All tunnels of a device.
+pub struct Tunnels {
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    indices: IndexTable,
+    /// Asks for no cookie, and for one always.
+    usual: Arc<RateLimiter>,
+    strict: Arc<RateLimiter>,
+    admitted: Tally,
+    mtu: u16,
+    peers: BTreeMap<Fingerprint, Tunnel>,
+    by_key: BTreeMap<[u8; 32], Fingerprint>,
+    /// Whose messages bear an index.
+    by_index: HashMap<u32, Fingerprint>,
+    next_tick: Option<Duration>,
+}
+
+struct Tunnel {
+    tunn: Tunn,
+    key: TransportKey,
+    asked: Allowance,
+    /// Whether it has anything to wait for.
+    awake: bool,
+}
+
+/// What has become of a message.
+#[derive(Debug)]
+pub enum Opened {
+    /// A packet of the peer's. What is in it has not been looked at.
+    Packet(Fingerprint, BytesMut),
+    /// The peer has spoken, and said nothing: a keepalive, or a part of a handshake.
+    Heard(Fingerprint),
+    /// Somebody else's, damaged, sent again, or not admitted.
+    Refused(Refusal),
+}
+
+/// Why a message came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No WireGuard message, or its MAC1 is not for us.
+    NotForUs,
+    /// A cookie was asked for.
+    Cookie,
+    /// No peer has this key or this index.
+    NoPeer,
+    /// The peer has begun too many handshakes.
+    TooMany,
+    /// It does not decrypt, or came before.
+    Bad,
+}
+
+/// A datagram to be sent.
+#[derive(Debug)]
+pub struct TunnelTransmit {
+    /// To a peer, over the path in use, or back where a message came from.
+    pub to: TunnelDestination,
+    /// The whole datagram.
+    pub datagram: BytesMut,
+}
+
+/// Where a tunnel's datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelDestination {
+    /// The peer, wherever it is.
+    Peer(Fingerprint),
+    /// The sender of the message that was just handled.
+    Back,
+}
+
+/// How a tunnel stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelStats {
+    /// Since the last handshake, if there is a session.
+    pub since_handshake: Option<Duration>,
+    /// Bytes sent, with all that WireGuard adds.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+}
+
+impl Tunnels {
+    /// No tunnels yet, for whoever holds `secret`. Packets are padded up to multiples of 16 bytes within `mtu`.
+    #[must_use]
+    pub fn new(secret: &TransportSecret, mtu: u16) -> Self {
+        let secret = x25519::StaticSecret::from(*secret.to_bytes());
+        let public = x25519::PublicKey::from(&secret);
+        Self {
+            indices: IndexTable::from_os_rng(),
+            usual: Arc::new(RateLimiter::new(&public, u64::MAX)),
+            strict: Arc::new(RateLimiter::new(&public, 0)),
+            secret,
+            public,
+            admitted: Tally::default(),
+            mtu,
+            peers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_index: HashMap::new(),
+            next_tick: None,
+        }
+    }
+
+    /// Has a tunnel to `peer`, whose verified record names `key`. With another key than before it begins anew. False where another peer has that key, or
+    /// there are [`MAX_PEERS`]: a key is one peer's.
+    pub fn set(&mut self, peer: Fingerprint, key: TransportKey) -> bool {
+        if self.peers.get(&peer).is_some_and(|tunnel| tunnel.key == key) {
+            return true;
+        }
+        if self.by_key.contains_key(key.as_bytes()) || self.peers.len() >= MAX_PEERS {
+            return false;
+        }
+        self.remove(&peer);
+        let tunn = Tunn::new(
+            self.secret.clone(),
+            x25519::PublicKey::from(*key.as_bytes()),
+            None,
+            None,
+            self.indices.clone(),
+            Arc::clone(&self.usual),
+        );
+        self.by_key.insert(*key.as_bytes(), peer);
+        self.peers.insert(peer, Tunnel { tunn, key, asked: Allowance::default(), awake: false });
+        true
+    }
+
+    /// Ends a tunnel: from now on nothing of this peer is taken, and nothing is sent to it.
+    pub fn remove(&mut self, peer: &Fingerprint) {
+        if let Some(tunnel) = self.peers.remove(peer) {
+            self.by_key.remove(tunnel.key.as_bytes());
+            self.by_index.retain(|_, owner| owner != peer);
+        }
+    }
+
+    /// Seals a packet for a peer: the datagram to be sent to it. Without a session the packet waits, with up to 255 others, and what is sent is a handshake,
+    /// or nothing when one is under way.
+    pub fn seal(&mut self, peer: &Fingerprint, packet: BytesMut, now: Duration) -> Option<BytesMut> {
+        let tunnel = self.peers.get_mut(peer)?;
+        wake(&mut self.next_tick, tunnel, now);
+        let mut mtu = MtuWatcher::new(self.mtu);
+        let sent = tunnel.tunn.handle_outgoing_packet(Packet::from_bytes(packet), Some(&mut mtu))?;
+        Some(self.outgoing(*peer, sent))
+    }
+
+    /// Opens a message that came from `from`. What is to be sent because of it is handed to `transmit`.
+    pub fn open(
+        &mut self,
+        from: SocketAddr,
+        message: BytesMut,
+        now: Duration,
+        transmit: &mut impl FnMut(TunnelTransmit),
+    ) -> Opened {
+        let begins = message.first() == Some(&1);
+        let limiter = if begins && !self.admitted.take(now) { &self.strict } else { &self.usual };
+        let message = match limiter.verify_packet(from, Packet::from_bytes(message)) {
+            Ok(message) => message,
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                transmit(TunnelTransmit { to: TunnelDestination::Back, datagram: bytes_of(cookie) });
+                return Opened::Refused(Refusal::Cookie);
+            }
+            Err(_) => return Opened::Refused(Refusal::NotForUs),
+        };
+        let peer = match self.sender(&message, now) {
+            Ok(peer) => peer,
+            Err(refusal) => return Opened::Refused(refusal),
+        };
+        let Some(tunnel) = self.peers.get_mut(&peer) else { return Opened::Refused(Refusal::NoPeer) };
+        wake(&mut self.next_tick, tunnel, now);
+        match tunnel.tunn.handle_incoming_packet(message) {
+            TunnResult::WriteToTunnel(packet) => {
+                // Whoever answered a handshake may speak from the first packet on.
+                self.flush(peer, transmit);
+                if packet.is_empty() { Opened::Heard(peer) } else { Opened::Packet(peer, take(packet)) }
+            }
+            TunnResult::WriteToNetwork(answer) => {
+                let to = TunnelDestination::Peer(peer);
+                // A peer whose path is not known yet is answered where it has spoken from.
+                let to = if begins { TunnelDestination::Back } else { to };
+                let datagram = self.outgoing(peer, answer);
+                transmit(TunnelTransmit { to, datagram });
+                if !begins {
+                    self.flush(peer, transmit);
+                }
+                Opened::Heard(peer)
+            }
+            TunnResult::Done => Opened::Heard(peer),
+            TunnResult::Err(_) => Opened::Refused(Refusal::Bad),
+        }
+    }
+
+    /// Does what time brings: handshakes that are sent again, keys that are renewed, keepalives.
+    pub fn handle_timeout(&mut self, now: Duration, transmit: &mut impl FnMut(TunnelTransmit)) {
+        if self.next_tick.is_none_or(|next| next > now) {
+            return;
+        }
+        self.usual.try_reset_count();
+        self.strict.try_reset_count();
+        let awake: Vec<Fingerprint> =
+            self.peers.iter().filter(|(_, tunnel)| tunnel.awake).map(|(peer, _)| *peer).collect();
+        for peer in &awake {
+            let Some(tunnel) = self.peers.get_mut(peer) else { continue };
+            match tunnel.tunn.update_timers() {
+                Ok(Some(message)) => {
+                    let datagram = self.outgoing(*peer, message);
+                    transmit(TunnelTransmit { to: TunnelDestination::Peer(*peer), datagram });
+                }
+                Ok(None) => {}
+                Err(WireGuardError::ConnectionExpired) => tunnel.awake = false,
+                Err(_) => {}
+            }
+        }
+        let indices = &self.indices;
+        self.by_index.retain(|index, _| indices.in_use(*index));
+        self.next_tick = (!awake.is_empty()).then_some(now + TICK);
+    }
+
+    /// When [`Tunnels::handle_timeout`] is to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.next_tick
+    }
+
+    /// How the tunnel to a peer stands.
+    #[must_use]
+    pub fn stats(&self, peer: &Fingerprint) -> Option<TunnelStats> {
+        let (since_handshake, sent, received, ..) = self.peers.get(peer)?.tunn.stats();
+        let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Some(TunnelStats { since_handshake, sent: bytes(sent), received: bytes(received) })
+    }
+
+    /// Whose message this is.
+    fn sender(&mut self, message: &WgKind, now: Duration) -> Result<Fingerprint, Refusal> {
+        let index = match message {
+            WgKind::HandshakeInit(message) => {
+                let begun = parse_handshake_anon(&self.secret, &self.public, message);
+                let begun = begun.map_err(|_| Refusal::Bad)?;
+                let peer = self.by_key.get(&begun.peer_static_public).ok_or(Refusal::NoPeer)?;
+                let tunnel = self.peers.get_mut(peer).ok_or(Refusal::NoPeer)?;
+                return tunnel.asked.take(now).then_some(*peer).ok_or(Refusal::TooMany);
+            }
+            WgKind::HandshakeResp(message) => message.receiver_idx.get(),
+            WgKind::CookieReply(message) => message.receiver_idx.get(),
+            WgKind::Data(message) => message.header.receiver_idx.get(),
+        };
+        self.by_index.get(&index).copied().ok_or(Refusal::NoPeer)
+    }
+
+    /// Sends what has waited for the session that is there now.
+    fn flush(&mut self, peer: Fingerprint, transmit: &mut impl FnMut(TunnelTransmit)) {
+        let Some(tunnel) = self.peers.get_mut(&peer) else { return };
+        let mut mtu = MtuWatcher::new(self.mtu);
+        let sealed: Vec<WgKind> = tunnel
+            .tunn
+            .get_queued_packets(&mut mtu)
+            .take_while(|message| matches!(message, WgKind::Data(_)))
+            .collect();
+        for message in sealed {
+            let datagram = bytes_of(message);
+            transmit(TunnelTransmit { to: TunnelDestination::Peer(peer), datagram });
+        }
+    }
+
+    /// The datagram of a message, whose index is this peer's from now on.
+    fn outgoing(&mut self, peer: Fingerprint, message: WgKind) -> BytesMut {
+        match &message {
+            WgKind::HandshakeInit(message) => self.by_index.insert(message.sender_idx.get(), peer),
+            WgKind::HandshakeResp(message) => self.by_index.insert(message.sender_idx.get(), peer),
+            WgKind::CookieReply(_) | WgKind::Data(_) => None,
+        };
+        bytes_of(message)
+    }
+}
+
+impl std::fmt::Debug for Tunnels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnels").field("peers", &self.peers.len()).finish_non_exhaustive()
+    }
+}
+
+fn wake(next_tick: &mut Option<Duration>, tunnel: &mut Tunnel, now: Duration) {
+    tunnel.awake = true;
+    next_tick.get_or_insert(now + TICK);
+}
+
+fn bytes_of(message: WgKind) -> BytesMut {
+    take(Packet::from(message))
+}
+
+fn take(mut packet: Packet) -> BytesMut {
+    std::mem::take(packet.buf_mut())
+}
+
+/// Handshakes of the present second.
+#[derive(Debug, Default)]
+struct Tally {
+    second: u64,
+    count: u32,
+}
+
+impl Tally {
+    /// Whether one more is within [`HANDSHAKES_PER_SECOND`].
+    fn take(&mut self, now: Duration) -> bool {
+        if self.second != now.as_secs() {
+            (self.second, self.count) = (now.as_secs(), 0);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= HANDSHAKES_PER_SECOND
+    }
+}
+
+/// Handshakes that a peer may begin.
+#[derive(Debug, Default)]
+struct Allowance {
+    /// When all of them are there again.
+    full_at: Duration,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Duration) -> bool {
+        let full_at = self.full_at.max(now) + Duration::from_secs(1);
+        let room = full_at - now <= Duration::from_secs(u64::from(BURST));
+        if room {
+            self.full_at = full_at;
+        }
+        room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn secret(number: u8) -> TransportSecret {
+        let mut bytes = [number; 32];
+        bytes[0] ^= 1;
+        TransportSecret::from_bytes(bytes.into()).expect("secret")
+    }
+
+    fn identity(number: u8) -> Fingerprint {
+        Fingerprint::of_inception(&[number])
+    }
+
+    fn at(number: u8) -> SocketAddr {
+        SocketAddr::from(([203, 0, 113, number], 7150))
+    }
+
+    /// The tunnels of device `number`, with all of `peers`.
+    fn tunnels(number: u8, peers: &[u8]) -> Tunnels {
+        let mut tunnels = Tunnels::new(&secret(number), 1280);
+        for peer in peers {
+            assert!(tunnels.set(identity(*peer), secret(*peer).public_key()));
+        }
+        tunnels
+    }
+
+    /// Opens a message, and gives what comes of it and what is sent because of it.
+    fn open(tunnels: &mut Tunnels, from: u8, message: BytesMut) -> (Opened, Vec<TunnelTransmit>) {
+        let mut sent = Vec::new();
+        let opened = tunnels.open(at(from), message, NOW, &mut |transmit| sent.push(transmit));
+        (opened, sent)
+    }
+
+    /// Has 1 speak to 2, and gives the packets that arrive there.
+    fn handshake(a: &mut Tunnels, b: &mut Tunnels, packet: &[u8]) -> Vec<BytesMut> {
+        let begun = a.seal(&identity(2), packet.into(), NOW).expect("a handshake");
+        let (_, mut answers) = open(b, 1, begun);
+        let answer = answers.pop().expect("an answer");
+        assert_eq!(answer.to, TunnelDestination::Back);
+        let (_, sent) = open(a, 2, answer.datagram);
+        let arrived = sent.into_iter().map(|transmit| {
+            assert_eq!(transmit.to, TunnelDestination::Peer(identity(2)));
+            open(b, 1, transmit.datagram).0
+        });
+        arrived
+            .filter_map(|opened| match opened {
+                Opened::Packet(from, packet) => {
+                    assert_eq!(from, identity(1));
+                    Some(packet)
+                }
+                Opened::Heard(_) => None,
+                Opened::Refused(refusal) => panic!("{refusal:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_waited_for_the_handshake_arrives_and_then_both_speak() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        assert_eq!(a.poll_timeout(), None);
+        let arrived = handshake(&mut a, &mut b, b"sixteen bytes or");
+        assert_eq!(arrived, [b"sixteen bytes or"[..].to_vec()]);
+        let answer = b.seal(&identity(1), b"as many back to."[..].into(), NOW).expect("sealed");
+        let Opened::Packet(from, packet) = open(&mut a, 2, answer).0 else { panic!("no packet") };
+        assert_eq!((from, &packet[..]), (identity(2), &b"as many back to."[..]));
+        assert!(a.poll_timeout().is_some());
+        assert!(a.stats(&identity(2)).expect("a tunnel").since_handshake.is_some());
+        assert_eq!(a.stats(&identity(3)), None);
+    }
+
+    #[test]
+    fn a_message_sent_again_or_damaged_is_refused() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        handshake(&mut a, &mut b, b"first");
+        let message = a.seal(&identity(2), b"second"[..].into(), NOW).expect("sealed");
+        // WireGuard does not authenticate its three reserved bytes; `Wire` lets none through in which they are not zero.
+        for at in (0..message.len()).filter(|at| !(1..4).contains(at)) {
+            let mut damaged = message.clone();
+            damaged[at] ^= 1;
+            assert!(matches!(open(&mut b, 1, damaged).0, Opened::Refused(_)), "byte {at}");
+        }
+        assert!(matches!(open(&mut b, 1, message.clone()).0, Opened::Packet(..)));
+        assert!(matches!(open(&mut b, 1, message).0, Opened::Refused(Refusal::Bad)));
+    }
+
+    /// SECURITY R20: to whoever is no peer nothing is sent, and a peer that is removed is none from that moment.
+    #[test]
+    fn r20_who_is_no_peer_hears_nothing() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[3]));
+        let begun = a.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
+        let (opened, sent) = open(&mut b, 1, begun);
+        assert!(matches!(opened, Opened::Refused(Refusal::NoPeer)) && sent.is_empty());
+
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        handshake(&mut a, &mut b, b"first");
+        let message = a.seal(&identity(2), b"second"[..].into(), NOW).expect("sealed");
+        b.remove(&identity(1));
+        let (opened, sent) = open(&mut b, 1, message);
+        assert!(matches!(opened, Opened::Refused(Refusal::NoPeer)) && sent.is_empty());
+        assert!(b.seal(&identity(1), b"third"[..].into(), NOW).is_none());
+    }
+
+    /// SECURITY R5, R54: a key is one peer's, and a peer with another key begins anew.
+    #[test]
+    fn a_key_is_one_peers() {
+        let mut a = tunnels(1, &[2]);
+        assert!(!a.set(identity(3), secret(2).public_key()), "another peer's key");
+        let mut b = tunnels(2, &[1]);
+        handshake(&mut a, &mut b, b"first");
+        assert!(a.set(identity(2), secret(2).public_key()), "the same is the same");
+        assert!(a.stats(&identity(2)).expect("a tunnel").since_handshake.is_some());
+        assert!(a.set(identity(2), secret(4).public_key()));
+        assert!(a.stats(&identity(2)).expect("a tunnel").since_handshake.is_none());
+        assert!(a.set(identity(3), secret(2).public_key()), "free now");
+    }
+
+    /// SECURITY R55: beyond so many in a second everybody is asked for a cookie, whatever address he has, and a peer that shows it gets through.
+    #[test]
+    fn r55_a_flood_of_handshakes_meets_a_cookie() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        let begun = a.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
+        // One of a stranger's, with a good MAC1: the key for it is public.
+        let mut stranger = tunnels(9, &[2]);
+        let flood = stranger.seal(&identity(2), b"flood"[..].into(), NOW).expect("a handshake");
+        let mut cookies = 0;
+        for number in 0..HANDSHAKES_PER_SECOND + 500 {
+            let from = SocketAddr::from((number.to_be_bytes(), 9));
+            b.open(from, flood.clone(), NOW, &mut |transmit| {
+                assert!(transmit.to == TunnelDestination::Back && transmit.datagram.len() < 148);
+                cookies += 1;
+            });
+        }
+        assert_eq!(cookies, 500);
+        let (opened, mut sent) = open(&mut b, 1, begun);
+        assert!(matches!(opened, Opened::Refused(Refusal::Cookie)));
+        let cookie = sent.pop().expect("a cookie");
+        assert!(matches!(open(&mut a, 2, cookie.datagram).0, Opened::Heard(_)));
+        // A second later it is asked for no more.
+        let mut heard = Vec::new();
+        b.open(at(1), flood, NOW + Duration::from_secs(1), &mut |transmit| heard.push(transmit));
+        assert!(heard.is_empty());
+    }
+
+    /// SECURITY R55: a peer has an allowance of its own, so that one behind a carrier's NAT does not use up its neighbours'.
+    #[test]
+    fn r55_a_peer_begins_five_handshakes_at_once_and_one_a_second() {
+        let mut b = tunnels(2, &[1, 3]);
+        let begin = |number: u8, from: u8, b: &mut Tunnels| {
+            let mut tunnels = tunnels(number, &[2]);
+            let begun = tunnels.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
+            open(b, from, begun).0
+        };
+        let refused = |opened: &Opened| matches!(opened, Opened::Refused(Refusal::TooMany));
+        let first: Vec<bool> = (0..7).map(|_| refused(&begin(1, 1, &mut b))).collect();
+        assert_eq!(first, [false, false, false, false, false, true, true]);
+        assert!(!refused(&begin(3, 1, &mut b)), "the neighbour at the same address");
+    }
+
+    /// SECURITY R54: what can be no message changes nothing.
+    #[test]
+    fn r54_bytes_that_are_no_message_are_refused() {
+        let mut b = tunnels(2, &[1]);
+        for length in [0, 1, 4, 31, 32, 64, 92, 148, 1500, 65_535] {
+            for kind in 0..6 {
+                let mut bytes = BytesMut::zeroed(length);
+                if let Some(first) = bytes.first_mut() {
+                    *first = kind;
+                }
+                assert!(matches!(open(&mut b, 1, bytes).0, Opened::Refused(_)), "{kind} {length}");
+            }
+        }
+        assert_eq!(b.poll_timeout(), None);
+    }
+}
