@@ -2,6 +2,7 @@
 //!
 //! | to … | see |
 //! |---|---|
+//! | take part in the mesh | [`Mesh`], which joins the rest |
 //! | tell the mesh's datagrams from others | [`Wire`] |
 //! | know whose an overlay address is | [`Routes`] |
 //! | look at what travels in a tunnel | [`InnerPacket`] |
@@ -15,6 +16,8 @@ mod choice;
 pub use choice::{Health, Measured, Path, RelayId, choose};
 mod inner;
 pub use inner::{InnerPacket, InnerReject};
+mod mesh;
+pub use mesh::{Mesh, MeshCounts, MeshEvent, MeshTransmit, PeerError, PeerStatus, Undeliverable};
 mod paths;
 pub use paths::{MAX_CANDIDATES, MAX_RELAYS, Paths, ProbeTransmit};
 mod probe;

@@ -62,6 +62,8 @@ pub struct Paths {
     candidates: Vec<Candidate>,
     relays: Vec<Measured>,
     chosen: Option<Path>,
+    /// The path that the owner was last told of.
+    told: Option<Path>,
     /// Probes sent: makes their numbers.
     count: u64,
     /// When a packet last went to the peer or came from it.
@@ -269,12 +271,22 @@ impl Paths {
         self.keys.iter().map(ProbeKeys::receives)
     }
 
-    /// Chooses anew by what is known now. Whether it is another path than before.
-    pub fn rechoose(&mut self, now: Duration) -> bool {
-        let chosen = choose(self.chosen, &self.measured(now));
-        let changed = chosen != self.chosen;
-        self.chosen = chosen;
-        changed
+    /// The path that packets take from now on, if it is another than when this was asked last.
+    pub fn take_change(&mut self, now: Duration) -> Option<Option<Path>> {
+        self.rechoose(now);
+        let changed = self.chosen != self.told;
+        self.told = self.chosen;
+        changed.then_some(self.chosen)
+    }
+
+    /// Whether packets went to the peer or came from it of late.
+    #[must_use]
+    pub fn is_active(&self, now: Duration) -> bool {
+        self.active_at.is_some() && now < self.active_until()
+    }
+
+    fn rechoose(&mut self, now: Duration) {
+        self.chosen = choose(self.chosen, &self.measured(now));
     }
 
     fn active_until(&self) -> Duration {

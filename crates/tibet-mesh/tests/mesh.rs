@@ -1,0 +1,279 @@
+//! Two devices of the mesh speak by their overlay addresses: over the relay at first, directly where NATs let them, and not at all once they may not.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use common::{CONE, NatKind, SYMMETRIC, World};
+use jis::{Endpoint, Fingerprint, TransportSecret};
+use tibet_mesh::{
+    Health, Mesh, MeshEvent, Path, PeerError, ProbeKeys, RelayId, Role, TunnelStats, Undeliverable,
+};
+
+const RELAY: RelayId = RelayId(1);
+/// How long a datagram takes over the relay.
+const RELAYED: Duration = Duration::from_millis(25);
+
+fn secret(number: u8) -> TransportSecret {
+    let mut bytes = [number; 32];
+    bytes[0] ^= 1;
+    TransportSecret::from_bytes(bytes.into()).expect("secret")
+}
+
+fn identity(device: usize) -> Fingerprint {
+    Fingerprint::of_inception(&[u8::try_from(device).expect("few devices")])
+}
+
+fn packet(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> BytesMut {
+    let mut bytes = BytesMut::from(&[0x60, 0, 0, 0, 0, 0, 59, 64][..]);
+    bytes[5] = u8::try_from(payload.len()).expect("short");
+    bytes.extend_from_slice(&source.octets());
+    bytes.extend_from_slice(&destination.octets());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Two devices, a relay between them, and what has arrived at each.
+struct Pair {
+    world: World,
+    meshes: [Mesh; 2],
+    /// Whether consents are exchanged when a path is wanted.
+    consents: bool,
+    agreements: u8,
+    relay_works: bool,
+    /// On the way over the relay: when it arrives, at whom.
+    relayed: VecDeque<(Duration, usize, BytesMut)>,
+    arrived: [Vec<(Duration, BytesMut)>; 2],
+    over_relay: usize,
+}
+
+impl Pair {
+    fn behind(nats: [Option<NatKind>; 2]) -> Self {
+        let mut world = World::new();
+        for (number, nat) in nats.into_iter().enumerate() {
+            let nat = nat.map(|kind| world.nat(kind));
+            let public = format!("192.0.2.{}:7150", number + 1);
+            world.device(if nat.is_some() { "192.168.1.10:7150" } else { &public }, nat);
+        }
+        let mesh = |device: usize, number: u8| Mesh::new("tibet", &identity(device), &secret(number), 1280);
+        let mut pair = Self {
+            world,
+            meshes: [mesh(0, 1), mesh(1, 2)],
+            consents: true,
+            agreements: 0,
+            relay_works: true,
+            relayed: VecDeque::new(),
+            arrived: Default::default(),
+            over_relay: 0,
+        };
+        pair.meshes[0].set_peer(identity(1), secret(2).public_key()).expect("a peer");
+        pair.meshes[1].set_peer(identity(0), secret(1).public_key()).expect("a peer");
+        for device in 0..2 {
+            let now = pair.world.now;
+            pair.meshes[device].set_relay(&identity(1 - device), RELAY, Health::Proven, None, now);
+        }
+        pair
+    }
+
+    fn address(&self, device: usize) -> Ipv6Addr {
+        self.meshes[device].address()
+    }
+
+    fn say(&mut self, from: usize, payload: &[u8]) {
+        let packet = packet(self.address(from), self.address(1 - from), payload);
+        let now = self.world.now;
+        self.meshes[from].handle_packet(packet, now).expect("a packet for the mesh");
+    }
+
+    fn consent(&mut self) {
+        self.agreements += 1;
+        let (first, second) = ([self.agreements; 16], [self.agreements + 100; 16]);
+        for (device, other, role) in [(1, 0, Role::Answered), (0, 1, Role::Asked)] {
+            let secrets = [secret(1), secret(2)];
+            let keys =
+                ProbeKeys::agree(&secrets[device], &secrets[other].public_key(), &first, &second, role);
+            let named = [self.world.address(other), self.world.observed(other)];
+            let named: Vec<Endpoint> =
+                named.iter().filter_map(|address| Endpoint::new(*address).ok()).collect();
+            let now = self.world.now;
+            self.meshes[device].begin(&identity(other), keys, &named, now);
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        loop {
+            let mut wanted = false;
+            for device in 0..2 {
+                let now = self.world.now;
+                self.meshes[device].handle_timeout(now);
+                while let Some(transmit) = self.meshes[device].poll_transmit() {
+                    match transmit.path {
+                        Path::Direct(to) => self.world.send(device, to, transmit.datagram.to_vec()),
+                        Path::Relayed(_) if self.relay_works => {
+                            self.over_relay += 1;
+                            self.relayed.push_back((now + RELAYED, 1 - device, transmit.datagram));
+                        }
+                        Path::Relayed(_) => {}
+                    }
+                }
+                while let Some(packet) = self.meshes[device].poll_packet() {
+                    self.arrived[device].push((now, packet));
+                }
+                while let Some(event) = self.meshes[device].poll_event() {
+                    wanted |= matches!(event, MeshEvent::PathWanted(_));
+                }
+            }
+            if wanted && self.consents {
+                self.consent();
+                continue;
+            }
+            let timers = self.meshes.iter().filter_map(Mesh::poll_timeout);
+            let relayed = self.relayed.front().map(|(at, ..)| *at);
+            let next = timers.chain(self.world.next()).chain(relayed).min().filter(|next| *next <= end);
+            let Some(next) = next else { break };
+            self.world.now = self.world.now.max(next);
+            let now = self.world.now;
+            while let Some(arrival) = self.world.take() {
+                let datagram = BytesMut::from(&arrival.datagram[..]);
+                assert!(self.meshes[arrival.device].handle_datagram(arrival.from, datagram, now));
+            }
+            while self.relayed.front().is_some_and(|(at, ..)| *at <= now) {
+                let (_, device, message) = self.relayed.pop_front().expect("seen");
+                self.meshes[device].handle_relayed(RELAY, message, now);
+            }
+        }
+        self.world.now = end;
+    }
+
+    fn payloads(&self, device: usize) -> Vec<Vec<u8>> {
+        self.arrived[device].iter().map(|(_, packet)| packet[40..].to_vec()).collect()
+    }
+
+    fn chosen(&self, device: usize) -> Option<Path> {
+        self.meshes[device].status(&identity(1 - device), self.world.now).and_then(|status| status.chosen)
+    }
+
+    fn tunnel(&self, device: usize) -> TunnelStats {
+        self.meshes[device].status(&identity(1 - device), self.world.now).expect("a peer").tunnel
+    }
+}
+
+#[test]
+fn the_first_packet_goes_over_the_relay_and_soon_they_speak_directly() {
+    let mut pair = Pair::behind([Some(CONE), Some(CONE)]);
+    let begun = pair.world.now;
+    pair.say(0, b"first");
+    pair.run(Duration::from_millis(200));
+    assert_eq!(pair.payloads(1), [b"first"]);
+    // A handshake there and back, and the packet.
+    assert!(pair.arrived[1][0].0 - begun <= 3 * RELAYED);
+    for device in 0..2 {
+        assert!(matches!(pair.chosen(device), Some(Path::Direct(_))), "{:?}", pair.chosen(device));
+    }
+    let over_relay = pair.over_relay;
+    for number in 0..100_u8 {
+        pair.say(0, &[number]);
+        pair.say(1, &[number]);
+        pair.run(Duration::from_millis(10));
+    }
+    assert_eq!(pair.over_relay, over_relay, "nothing more over the relay");
+    assert_eq!((pair.payloads(1).len(), pair.payloads(0).len()), (101, 100));
+    assert!(pair.tunnel(0).since_handshake.is_some() && pair.tunnel(1).received > 0);
+}
+
+#[test]
+fn behind_two_symmetric_nats_everything_goes_over_the_relay_and_arrives() {
+    let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);
+    for number in 0..100_u8 {
+        pair.say(0, &[number]);
+        pair.run(Duration::from_millis(50));
+    }
+    let expected: Vec<Vec<u8>> = (0..100).map(|number| vec![number]).collect();
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.payloads(1), expected);
+    assert_eq!(pair.chosen(0), Some(Path::Relayed(RELAY)));
+}
+
+#[test]
+fn without_any_path_the_newest_packets_wait_for_one() {
+    let mut pair = Pair::behind([None, None]);
+    pair.consents = false;
+    pair.relay_works = false;
+    for device in 0..2 {
+        let now = pair.world.now;
+        pair.meshes[device].set_relay(&identity(1 - device), RELAY, Health::Unproven, None, now);
+    }
+    pair.say(0, b"wait");
+    pair.run(Duration::from_secs(1));
+    assert!(pair.arrived[1].is_empty() && pair.chosen(0).is_none());
+    pair.consent();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.payloads(1), [b"wait"]);
+}
+
+/// SECURITY R20, R56, zone gate: a peer that is removed is gone at once, in both directions.
+#[test]
+fn a_peer_that_may_speak_no_more_is_cut_off_at_once() {
+    let mut pair = Pair::behind([None, None]);
+    pair.say(0, b"first");
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.payloads(1).len(), 1);
+    pair.say(0, b"on its way");
+    pair.meshes[1].remove_peer(&identity(0));
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.payloads(1).len(), 1);
+    let (a, b) = (pair.address(0), pair.address(1));
+    let now = pair.world.now;
+    assert_eq!(pair.meshes[1].handle_packet(packet(b, a, b"back"), now), Err(Undeliverable::NoPeer(a)));
+    let before = pair.world.sent_to.get(&pair.world.address(0)).copied();
+    for _ in 0..20 {
+        pair.say(0, b"still there?");
+        pair.run(Duration::from_secs(1));
+    }
+    let after = pair.world.sent_to.get(&pair.world.address(0)).copied();
+    assert_eq!(before, after, "not a byte goes to it");
+    assert_eq!(pair.payloads(1).len(), 1);
+}
+
+/// SECURITY R56: what an application may send, and what a peer may.
+#[test]
+fn r56_packets_are_from_the_one_end_and_for_the_other() {
+    let mut pair = Pair::behind([None, None]);
+    let (a, b, now) = (pair.address(0), pair.address(1), pair.world.now);
+    let other = identity(9).overlay_address("tibet");
+    let send = |pair: &mut Pair, packet| pair.meshes[0].handle_packet(packet, now);
+    assert!(matches!(send(&mut pair, packet(other, b, b"forged")), Err(Undeliverable::Packet(_))));
+    assert_eq!(send(&mut pair, packet(a, other, b"whom?")), Err(Undeliverable::NoPeer(other)));
+    assert!(matches!(send(&mut pair, BytesMut::from(&b"no packet"[..])), Err(Undeliverable::Packet(_))));
+    // A peer whose program does not look: its tunnel is good, and its packets are another's, or for another.
+    let third = Fingerprint::of_inception(b"third");
+    let mut careless = Mesh::new("tibet", &third, &secret(1), 1280);
+    careless.set_peer(identity(1), secret(2).public_key()).expect("a peer");
+    careless.set_relay(&identity(1), RELAY, Health::Proven, None, now);
+    careless.handle_packet(packet(careless.address(), b, b"forged"), now).expect("its own address");
+    for _ in 0..4 {
+        while let Some(transmit) = careless.poll_transmit() {
+            pair.meshes[1].handle_relayed(RELAY, transmit.datagram, now);
+        }
+        while let Some(transmit) = pair.meshes[1].poll_transmit() {
+            careless.handle_relayed(RELAY, transmit.datagram, now);
+        }
+    }
+    assert!(pair.meshes[1].poll_packet().is_none());
+    assert_eq!(pair.meshes[1].counts().inner_refused, 1);
+}
+
+#[test]
+fn nobodys_key_is_anothers_and_nobodys_word_takes_a_peers_place() {
+    let mut pair = Pair::behind([None, None]);
+    let key = secret(2).public_key();
+    assert_eq!(pair.meshes[0].set_peer(identity(7), key), Err(PeerError::KeyTaken));
+    let now = pair.world.now;
+    let to_seven = packet(pair.address(0), identity(7).overlay_address("tibet"), b"");
+    assert!(matches!(pair.meshes[0].handle_packet(to_seven, now), Err(Undeliverable::NoPeer(_))));
+    assert!(pair.meshes[0].set_peer(identity(1), key).is_ok(), "it stays a peer");
+}
