@@ -10,7 +10,7 @@
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
 //! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct Tunnels {
     peers: BTreeMap<Fingerprint, Tunnel>,
     by_key: BTreeMap<[u8; 32], Fingerprint>,
     /// Whose messages bear an index.
-    by_index: HashMap<u32, Fingerprint>,
+    by_index: BTreeMap<u32, Fingerprint>,
     next_tick: Option<Duration>,
 }
 
@@ -132,7 +132,7 @@ impl Tunnels {
             mtu,
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            by_index: HashMap::new(),
+            by_index: BTreeMap::new(),
             next_tick: None,
         }
     }
