@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Probes to one address within [`WINDOW`], over all peers that name it (SECURITY R58): the owner of an address that is named by many notices nothing.
+/// Probes to one address in a minute, over all peers that name it (SECURITY R58): the owner of an address that is named by many notices nothing.
 pub const PROBES_PER_ADDRESS: u8 = 20;
 /// How long they count.
 const WINDOW: Duration = Duration::from_secs(60);
