@@ -197,14 +197,10 @@ impl Mesh {
 
     /// Begins to look for direct paths to a peer: both sides have consented, and `keys` come from these consents. `candidates` are those of the peer's.
     pub fn begin(&mut self, peer: &Fingerprint, keys: ProbeKeys, candidates: &[Endpoint], now: Duration) {
+        let named = candidates.iter().map(Endpoint::address);
+        let named: Vec<SocketAddr> = named.filter(|address| self.is_outside(address)).collect();
         let Some(known) = self.peers.get_mut(peer) else { return };
-        let routes = &self.routes;
-        // An address of the mesh itself would send tunnels through themselves.
-        let outside = |address: &SocketAddr| match address {
-            SocketAddr::V6(v6) => !routes.is_inside(*v6.ip()),
-            SocketAddr::V4(_) => true,
-        };
-        known.paths.begin(keys, candidates.iter().map(Endpoint::address).filter(outside), now);
+        known.paths.begin(keys, named, now);
         self.sessions.retain(|_, owner| owner != peer);
         self.sessions.extend(known.paths.sessions().map(|session| (session, *peer)));
         self.handle_timeout(now);
@@ -225,7 +221,13 @@ impl Mesh {
     }
 
     /// A datagram came in from `from`. Whether it was the mesh's; one that was not is another protocol's on the same socket.
+    ///
+    /// One from within the mesh has come through a tunnel: it would have that tunnel lead through itself, and is dropped.
     pub fn handle_datagram(&mut self, from: SocketAddr, datagram: BytesMut, now: Duration) -> bool {
+        if !self.is_outside(&from) {
+            self.counts.foreign += 1;
+            return false;
+        }
         match Wire::read(&datagram) {
             Some(Wire::Frame { kind, body }) => {
                 let peer = session_of(body).and_then(|session| self.sessions.get(&session).copied());
@@ -348,6 +350,14 @@ impl Mesh {
     #[must_use]
     pub fn counts(&self) -> &MeshCounts {
         &self.counts
+    }
+
+    /// Whether an address is none of the mesh's own, which would send tunnels through themselves.
+    fn is_outside(&self, address: &SocketAddr) -> bool {
+        match address {
+            SocketAddr::V6(v6) => !self.routes.is_inside(*v6.ip()),
+            SocketAddr::V4(_) => true,
+        }
     }
 
     fn open(&mut self, path: Path, from: SocketAddr, message: BytesMut, now: Duration) {

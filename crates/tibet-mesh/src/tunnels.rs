@@ -4,7 +4,7 @@
 //!
 //! | message | checked before its tunnel sees it |
 //! |---|---|
-//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, a cookie from everybody; a key that is a peer's; no more than the peer may ask |
+//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, a cookie from everybody; a key that is a peer's; when the peer begins too often, a cookie |
 //! | everything else | an index that one of our tunnels has given out |
 //!
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
@@ -30,7 +30,7 @@ use crate::routes::MAX_PEERS;
 
 /// Handshakes in a second that are taken up without a cookie, from everybody together: some 80 µs each (SECURITY R55).
 pub const HANDSHAKES_PER_SECOND: u32 = 2000;
-/// Handshakes a peer may begin at once; one more every second. An honest one begins one in five seconds.
+/// Handshakes that are begun in a peer's name at once without a cookie; one more every second. An honest one begins one in five seconds.
 const BURST: u32 = 5;
 /// How often tunnels look at their timers.
 const TICK: Duration = Duration::from_millis(250);
@@ -81,8 +81,6 @@ pub enum Refusal {
     Cookie,
     /// No peer has this key or this index.
     NoPeer,
-    /// The peer has begun too many handshakes.
-    TooMany,
     /// It does not decrypt, or came before.
     Bad,
 }
@@ -187,20 +185,35 @@ impl Tunnels {
         transmit: &mut impl FnMut(TunnelTransmit),
     ) -> Opened {
         let begins = message.first() == Some(&1);
-        let limiter = if begins && !self.admitted.take(now) { &self.strict } else { &self.usual };
-        let message = match limiter.verify_packet(from, Packet::from_bytes(message)) {
+        // What answers nothing of ours is not even counted.
+        if !begins && self.owner(&message).is_none() {
+            return Opened::Refused(Refusal::NoPeer);
+        }
+        if self.admitted.begins_second(now) {
+            // They remember every address until they are told that its second is over.
+            self.usual.try_reset_count();
+            self.strict.try_reset_count();
+        }
+        let limiter = if begins && !self.admitted.take() { &self.strict } else { &self.usual };
+        let message = match admit(limiter, from, Packet::from_bytes(message), transmit) {
             Ok(message) => message,
-            Err(TunnResult::WriteToNetwork(cookie)) => {
-                transmit(TunnelTransmit { to: TunnelDestination::Back, datagram: bytes_of(cookie) });
-                return Opened::Refused(Refusal::Cookie);
-            }
-            Err(_) => return Opened::Refused(Refusal::NotForUs),
+            Err(refusal) => return Opened::Refused(refusal),
         };
-        let peer = match self.sender(&message, now) {
+        let peer = match self.sender(&message) {
             Ok(peer) => peer,
             Err(refusal) => return Opened::Refused(refusal),
         };
+        // Anybody who knows the keys can begin a handshake in a peer's name as far as this: when it is too often, with a cookie only.
+        let spent = begins && self.peers.get(&peer).is_some_and(|tunnel| !tunnel.asked.has_room(now));
+        let message = if spent { admit(&self.strict, from, message.into(), transmit) } else { Ok(message) };
+        let message = match message {
+            Ok(message) => message,
+            Err(refusal) => return Opened::Refused(refusal),
+        };
         let Some(tunnel) = self.peers.get_mut(&peer) else { return Opened::Refused(Refusal::NoPeer) };
+        if begins {
+            tunnel.asked.take(now);
+        }
         wake(&mut self.next_tick, tunnel, now);
         match tunnel.tunn.handle_incoming_packet(message) {
             TunnResult::WriteToTunnel(packet) => {
@@ -229,8 +242,6 @@ impl Tunnels {
         if self.next_tick.is_none_or(|next| next > now) {
             return;
         }
-        self.usual.try_reset_count();
-        self.strict.try_reset_count();
         let awake: Vec<Fingerprint> =
             self.peers.iter().filter(|(_, tunnel)| tunnel.awake).map(|(peer, _)| *peer).collect();
         for peer in &awake {
@@ -264,15 +275,21 @@ impl Tunnels {
         Some(TunnelStats { since_handshake, sent: bytes(sent), received: bytes(received) })
     }
 
+    /// Whose tunnel has given out the index that a message other than an initiation bears.
+    fn owner(&self, message: &[u8]) -> Option<Fingerprint> {
+        // A response names its own index first.
+        let at = if message.first() == Some(&2) { 8 } else { 4 };
+        let index = message.get(at..)?.first_chunk::<4>()?;
+        self.by_index.get(&u32::from_le_bytes(*index)).copied()
+    }
+
     /// Whose message this is.
-    fn sender(&mut self, message: &WgKind, now: Duration) -> Result<Fingerprint, Refusal> {
+    fn sender(&self, message: &WgKind) -> Result<Fingerprint, Refusal> {
         let index = match message {
             WgKind::HandshakeInit(message) => {
                 let begun = parse_handshake_anon(&self.secret, &self.public, message);
                 let begun = begun.map_err(|_| Refusal::Bad)?;
-                let peer = self.by_key.get(&begun.peer_static_public).ok_or(Refusal::NoPeer)?;
-                let tunnel = self.peers.get_mut(peer).ok_or(Refusal::NoPeer)?;
-                return tunnel.asked.take(now).then_some(*peer).ok_or(Refusal::TooMany);
+                return self.by_key.get(&begun.peer_static_public).copied().ok_or(Refusal::NoPeer);
             }
             WgKind::HandshakeResp(message) => message.receiver_idx.get(),
             WgKind::CookieReply(message) => message.receiver_idx.get(),
@@ -313,6 +330,23 @@ impl std::fmt::Debug for Tunnels {
     }
 }
 
+/// Has a limiter look at a message. A cookie that it asks for goes back.
+fn admit(
+    limiter: &RateLimiter,
+    from: SocketAddr,
+    message: Packet,
+    transmit: &mut impl FnMut(TunnelTransmit),
+) -> Result<WgKind, Refusal> {
+    match limiter.verify_packet(from, message) {
+        Ok(message) => Ok(message),
+        Err(TunnResult::WriteToNetwork(cookie)) => {
+            transmit(TunnelTransmit { to: TunnelDestination::Back, datagram: bytes_of(cookie) });
+            Err(Refusal::Cookie)
+        }
+        Err(_) => Err(Refusal::NotForUs),
+    }
+}
+
 fn wake(next_tick: &mut Option<Duration>, tunnel: &mut Tunnel, now: Duration) {
     tunnel.awake = true;
     next_tick.get_or_insert(now + TICK);
@@ -334,11 +368,17 @@ struct Tally {
 }
 
 impl Tally {
-    /// Whether one more is within [`HANDSHAKES_PER_SECOND`].
-    fn take(&mut self, now: Duration) -> bool {
-        if self.second != now.as_secs() {
+    /// Whether another second has begun since this was asked last.
+    fn begins_second(&mut self, now: Duration) -> bool {
+        let begins = self.second != now.as_secs();
+        if begins {
             (self.second, self.count) = (now.as_secs(), 0);
         }
+        begins
+    }
+
+    /// Whether one more is within [`HANDSHAKES_PER_SECOND`].
+    fn take(&mut self) -> bool {
         self.count = self.count.saturating_add(1);
         self.count <= HANDSHAKES_PER_SECOND
     }
@@ -352,13 +392,14 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn take(&mut self, now: Duration) -> bool {
-        let full_at = self.full_at.max(now) + Duration::from_secs(1);
-        let room = full_at - now <= Duration::from_secs(u64::from(BURST));
-        if room {
-            self.full_at = full_at;
+    fn has_room(&self, now: Duration) -> bool {
+        self.full_at.saturating_sub(now) + Duration::from_secs(1) <= Duration::from_secs(u64::from(BURST))
+    }
+
+    fn take(&mut self, now: Duration) {
+        if self.has_room(now) {
+            self.full_at = self.full_at.max(now) + Duration::from_secs(1);
         }
-        room
     }
 }
 
@@ -502,6 +543,13 @@ mod tests {
         assert!(matches!(opened, Opened::Refused(Refusal::Cookie)));
         let cookie = sent.pop().expect("a cookie");
         assert!(matches!(open(&mut a, 2, cookie.datagram).0, Opened::Heard(_)));
+        // With the cookie it gets through, from where it was given to and from nowhere else.
+        let tunnel = a.peers.get_mut(&identity(2)).expect("a tunnel");
+        let begun = tunnel.tunn.format_handshake_initiation(true).expect("a handshake");
+        let begun = bytes_of(begun.into());
+        assert!(matches!(open(&mut b, 9, begun.clone()).0, Opened::Refused(Refusal::Cookie)));
+        let (opened, sent) = open(&mut b, 1, begun);
+        assert!(matches!(opened, Opened::Heard(_)) && sent.len() == 1, "{opened:?}");
         // A second later it is asked for no more.
         let mut heard = Vec::new();
         b.open(at(1), flood, NOW + Duration::from_secs(1), &mut |transmit| heard.push(transmit));
@@ -510,17 +558,17 @@ mod tests {
 
     /// SECURITY R55: a peer has an allowance of its own, so that one behind a carrier's NAT does not use up its neighbours'.
     #[test]
-    fn r55_a_peer_begins_five_handshakes_at_once_and_one_a_second() {
+    fn r55_five_handshakes_in_a_peers_name_are_taken_at_once_and_a_cookie_is_asked_for_the_next() {
         let mut b = tunnels(2, &[1, 3]);
         let begin = |number: u8, from: u8, b: &mut Tunnels| {
             let mut tunnels = tunnels(number, &[2]);
             let begun = tunnels.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
             open(b, from, begun).0
         };
-        let refused = |opened: &Opened| matches!(opened, Opened::Refused(Refusal::TooMany));
-        let first: Vec<bool> = (0..7).map(|_| refused(&begin(1, 1, &mut b))).collect();
+        let asked = |opened: &Opened| matches!(opened, Opened::Refused(Refusal::Cookie));
+        let first: Vec<bool> = (0..7).map(|_| asked(&begin(1, 1, &mut b))).collect();
         assert_eq!(first, [false, false, false, false, false, true, true]);
-        assert!(!refused(&begin(3, 1, &mut b)), "the neighbour at the same address");
+        assert!(!asked(&begin(3, 1, &mut b)), "the neighbour at the same address");
     }
 
     /// SECURITY R54: what can be no message changes nothing.

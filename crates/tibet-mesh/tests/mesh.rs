@@ -277,3 +277,18 @@ fn nobodys_key_is_anothers_and_nobodys_word_takes_a_peers_place() {
     assert!(matches!(pair.meshes[0].handle_packet(to_seven, now), Err(Undeliverable::NoPeer(_))));
     assert!(pair.meshes[0].set_peer(identity(1), key).is_ok(), "it stays a peer");
 }
+
+/// What comes from an address of the mesh has come through a tunnel; to answer there would send the tunnel through itself.
+#[test]
+fn a_datagram_from_within_the_mesh_is_dropped() {
+    let mut pair = Pair::behind([None, None]);
+    pair.say(0, b"hello");
+    let now = pair.world.now;
+    let transmit = pair.meshes[0].poll_transmit().expect("a handshake");
+    let inside = std::net::SocketAddr::new(pair.address(0).into(), 7150);
+    assert!(!pair.meshes[1].handle_datagram(inside, transmit.datagram.clone(), now));
+    assert!(pair.meshes[1].poll_transmit().is_none());
+    let outside = pair.world.address(0);
+    assert!(pair.meshes[1].handle_datagram(outside, transmit.datagram, now));
+    assert!(pair.meshes[1].poll_transmit().is_some());
+}
