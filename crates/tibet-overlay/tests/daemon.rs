@@ -264,7 +264,15 @@ async fn whoever_registers_under_the_name_of_a_known_device_is_not_taken_for_it(
     until(&other, registered).await;
     let ping = "ping".parse().expect("word");
     let through = other.remote().client().ping(&sensor.name, &ping, "a test").await;
-    assert!(matches!(&through, Err(tibet_overlay::ReachError::Nodes(_))), "{through:?}");
+    let Err(tibet_overlay::ReachError::Nodes(notes)) = &through else { panic!("{through:?}") };
+    assert!(notes.iter().any(|note| note.to_string().contains("did not answer")), "{notes:?}");
+    // Somebody else of whom nothing is known is answered: it is there, and hears.
+    let phone = Home::of("jis:home:phone");
+    let third = phone.up(&[node.address()], &[]).await;
+    until(&third, registered).await;
+    let through = third.remote().client().ping(&sensor.name, &ping, "a test").await;
+    assert!(through.is_ok(), "{through:?}");
+    third.stop().await;
     other.stop().await;
     up.stop().await;
 }

@@ -125,6 +125,11 @@ impl Neighbours {
         self.introduced = true;
     }
 
+    /// It could not be: the others may take this node for dead by now, and be silent themselves. It says that it is here as soon as it can.
+    pub(super) fn not_signed(&mut self) {
+        self.introduced = false;
+    }
+
     fn period(&self) -> Duration {
         self.patience / SIGNS_IN_TIME
     }
@@ -218,6 +223,19 @@ mod tests {
             assert!(!watcher.look(&[("jis:there", 1)]));
         }
         assert_eq!(watcher.until_silent(&[("jis:there", 1)]), GONE_AFTER / 2);
+    }
+
+    /// A full disk: both can read, neither can write. Each is silent for the other then, and must not wait for it.
+    #[test]
+    fn a_node_that_could_not_leave_its_sign_leaves_it_as_soon_as_it_can() {
+        let mut watcher = Watcher::new();
+        watcher.look(&[("jis:there", 1)]);
+        assert!(watcher.neighbours.sign().is_some());
+        watcher.neighbours.signed();
+        watcher.until_silent(&[("jis:there", 1)]);
+        assert!(watcher.neighbours.sign().is_none(), "nobody is there to see it");
+        watcher.neighbours.not_signed();
+        assert!(watcher.neighbours.sign().is_some());
     }
 
     /// Nodes of one registry may be set up differently: each says itself how long it may be silent.

@@ -206,6 +206,7 @@ pub(super) fn spawn(
         waiting,
         stopping: Arc::clone(&stopping),
         all_presence: AllPresence::default(),
+        owed: false,
     };
     match thread {
         Ok(thread) => {
@@ -232,6 +233,8 @@ struct Writer {
     waiting: Receiver<Job>,
     stopping: Arc<AtomicBool>,
     all_presence: AllPresence,
+    /// Whether everything is to be read anew.
+    owed: bool,
 }
 
 /// When what other nodes have noted of all devices was read, and whether it is to be read again.
@@ -243,14 +246,18 @@ struct AllPresence {
 
 impl Writer {
     fn load(&mut self) -> Result<(), StoreError> {
+        // Until all of it was read this is owed: what cannot be read now must not be taken for read.
+        (self.owed, self.all_presence.due) = (true, true);
         // Before the entries are read: what is written meanwhile is read once more.
-        self.known = self.registry.head()?.map_or(0, |head| head.count);
+        let head = self.registry.head()?.map_or(0, |head| head.count);
         let directory = Directory::load(&self.registry)?;
         *self.directory() = directory;
         let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
         lock(&self.sessions).set_keys(|number| directory.key_of(number));
         drop(directory);
-        self.read_all_presence()
+        self.read_all_presence()?;
+        (self.known, self.owed) = (head, false);
+        Ok(())
     }
 
     /// # Errors
@@ -311,8 +318,8 @@ impl Writer {
             if head == known && read.is_ok() {
                 self.known = self.head();
             } else if head < known {
-                // It went back before these changes, and may be ahead again with them.
-                let _ = self.load();
+                // It went back before these changes, and may be ahead again with them: `follow` reads it.
+                self.owed = true;
             }
         }
         for (_, finish) in done {
@@ -335,8 +342,11 @@ impl Writer {
     fn follow(&mut self) {
         if self.head() < self.known {
             tracing::warn!("the registry has gone back, as from a backup; everything is read anew");
-            // What cannot be read is read the next time.
-            let _ = self.load();
+            self.owed = true;
+        }
+        // What cannot be read is read the next time.
+        if self.owed && self.load().is_err() {
+            return;
         }
         let recently = self.all_presence.read_at.is_some_and(|at| at.elapsed() < READ_ALL_PRESENCE);
         if self.all_presence.due && !recently {
@@ -383,7 +393,10 @@ impl Writer {
         let Some(sign) = self.neighbours.sign() else { return };
         match self.registry.leave_sign(&sign) {
             Ok(()) => self.neighbours.signed(),
-            Err(error) => tracing::warn!(%error, "the sign that this node is alive could not be written"),
+            Err(error) => {
+                self.neighbours.not_signed();
+                tracing::warn!(%error, "the sign that this node is alive could not be written");
+            }
         }
     }
 
@@ -484,6 +497,7 @@ mod tests {
             waiting,
             stopping: Arc::default(),
             all_presence: AllPresence::default(),
+            owed: false,
         };
         writer.load().expect("loaded");
         writer
