@@ -7,8 +7,8 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use common::{CONE, NatKind, SYMMETRIC, World};
-use jis::{Endpoint, Fingerprint, TransportSecret};
+use common::{CONE, NatKind, SYMMETRIC, World, secret};
+use jis::{Endpoint, Fingerprint};
 use tibet_mesh::{
     Health, Mesh, MeshEvent, Path, PeerError, ProbeKeys, RelayId, Role, TunnelStats, Undeliverable,
 };
@@ -16,12 +16,6 @@ use tibet_mesh::{
 const RELAY: RelayId = RelayId(1);
 /// How long a datagram takes over the relay.
 const RELAYED: Duration = Duration::from_millis(25);
-
-fn secret(number: u8) -> TransportSecret {
-    let mut bytes = [number; 32];
-    bytes[0] ^= 1;
-    TransportSecret::from_bytes(bytes.into()).expect("secret")
-}
 
 fn identity(device: usize) -> Fingerprint {
     Fingerprint::of_inception(&[u8::try_from(device).expect("few devices")])
@@ -52,12 +46,7 @@ struct Pair {
 
 impl Pair {
     fn behind(nats: [Option<NatKind>; 2]) -> Self {
-        let mut world = World::new();
-        for (number, nat) in nats.into_iter().enumerate() {
-            let nat = nat.map(|kind| world.nat(kind));
-            let public = format!("192.0.2.{}:7150", number + 1);
-            world.device(if nat.is_some() { "192.168.1.10:7150" } else { &public }, nat);
-        }
+        let world = World::of_two(nats);
         let mesh = |device: usize, number: u8| Mesh::new("tibet", &identity(device), &secret(number), 1280);
         let mut pair = Self {
             world,

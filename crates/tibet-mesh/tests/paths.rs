@@ -5,8 +5,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{CONE, FULL_CONE, NatKind, SYMMETRIC, World};
-use jis::TransportSecret;
+use common::{CONE, FULL_CONE, NatKind, SYMMETRIC, World, secret};
 use tibet_mesh::{Health, Path, Paths, ProbeBudget, ProbeKeys, RelayId, Role, Wire};
 
 const RELAY: Path = Path::Relayed(RelayId(1));
@@ -21,21 +20,10 @@ struct Pair {
     chosen: [Vec<(Duration, Option<Path>)>; 2],
 }
 
-fn secret(number: u8) -> TransportSecret {
-    let mut bytes = [number; 32];
-    bytes[0] ^= 1;
-    TransportSecret::from_bytes(bytes.into()).expect("secret")
-}
-
 impl Pair {
     /// Each behind a NAT of its own, with the same inner address.
     fn behind(nats: [Option<NatKind>; 2]) -> Self {
-        let mut world = World::new();
-        for (number, nat) in nats.into_iter().enumerate() {
-            let nat = nat.map(|kind| world.nat(kind));
-            let public = format!("192.0.2.{}:7150", number + 1);
-            world.device(if nat.is_some() { "192.168.1.10:7150" } else { &public }, nat);
-        }
+        let world = World::of_two(nats);
         let mut pair = Self {
             world,
             paths: Default::default(),

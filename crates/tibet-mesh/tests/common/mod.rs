@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use jis::TransportSecret;
+
 /// Whom a NAT gives the same port, and whom it lets in (RFC 4787 §4.1, §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depends {
@@ -86,6 +88,13 @@ impl Nat {
     }
 }
 
+/// The transport secret with this number.
+pub fn secret(number: u8) -> TransportSecret {
+    let mut bytes = [number; 32];
+    bytes[0] ^= 1;
+    TransportSecret::from_bytes(bytes.into()).expect("secret")
+}
+
 /// A datagram on its way.
 #[derive(Debug, Clone)]
 pub struct Arrival {
@@ -118,6 +127,17 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         Self { now: Duration::from_secs(1000), ..Self::default() }
+    }
+
+    /// Two devices, each behind a NAT of its own with the same inner address, or on the internet.
+    pub fn of_two(nats: [Option<NatKind>; 2]) -> Self {
+        let mut world = Self::new();
+        for (number, nat) in nats.into_iter().enumerate() {
+            let nat = nat.map(|kind| world.nat(kind));
+            let public = format!("192.0.2.{}:7150", number + 1);
+            world.device(if nat.is_some() { "192.168.1.10:7150" } else { &public }, nat);
+        }
+        world
     }
 
     /// A NAT; its public address is 203.0.113.(number + 1).
