@@ -26,6 +26,8 @@ pub use probe::{
 };
 mod routes;
 pub use routes::{MAX_PEERS, RouteError, Routes};
+#[cfg(test)]
+mod sample;
 mod tunnels;
 pub use tunnels::{
     HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats, TunnelTransmit, Tunnels,

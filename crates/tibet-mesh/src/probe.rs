@@ -232,15 +232,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sample::secret;
     use crate::wire::Wire;
 
     const NOW: Duration = Duration::from_secs(1000);
-
-    fn secret(number: u8) -> TransportSecret {
-        let mut bytes = [number; 32];
-        bytes[0] ^= 1;
-        TransportSecret::from_bytes(bytes.into()).expect("secret")
-    }
 
     fn keys(first: u8, second: u8) -> (ProbeKeys, ProbeKeys) {
         let (a, b) = (secret(1), secret(2));

@@ -406,14 +406,9 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::secret;
 
     const NOW: Duration = Duration::from_secs(1000);
-
-    fn secret(number: u8) -> TransportSecret {
-        let mut bytes = [number; 32];
-        bytes[0] ^= 1;
-        TransportSecret::from_bytes(bytes.into()).expect("secret")
-    }
 
     fn identity(number: u8) -> Fingerprint {
         Fingerprint::of_inception(&[number])

@@ -49,7 +49,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jis::{Name, PublicKey, SecretKey};
-use tibet_iot::{IotNode, NodeError, NodeState, StartError, TransportConfig};
+use tibet_iot::{IotNode, NodeError, StartError, TransportConfig};
 use tibet_ping::{Compact, NodeConfig, NodeIdentity};
 use tibet_registry::StoreError;
 use tokio::task::JoinHandle as Task;
@@ -161,7 +161,6 @@ impl OverlayNode {
     pub async fn start(
         registry: AnyRegistry,
         keys: NodeKeys,
-        state: Option<NodeState>,
         config: OverlayNodeConfig,
     ) -> Result<Self, ServeError> {
         let directory = Arc::new(RwLock::new(Directory::default()));
@@ -193,7 +192,7 @@ impl OverlayNode {
         // Devices come to the node; it neither announces itself nor sends heartbeats.
         let node = NodeConfig { heartbeat: None, discovery: None, ..NodeConfig::default() };
         let transport = TransportConfig { bind: config.bind, discovery: None, node };
-        let mut iot = IotNode::new(identity, transport, state, None)?;
+        let mut iot = IotNode::new(identity, transport, None, None)?;
         iot.set_frames(Box::new(NodeFrames { shared: Arc::clone(&shared), work: work.clone() }));
         let _ = shared.outbox.set(iot.outbox());
         let address = iot.start().await?;
@@ -211,12 +210,6 @@ impl OverlayNode {
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.handle.clone()
-    }
-
-    /// The node as one of the TP protocol.
-    #[must_use]
-    pub fn iot(&self) -> &IotNode {
-        &self.iot
     }
 
     /// Waits until the node stops by itself, which it only does when it cannot go on: its socket is gone, or nothing can be written until the

@@ -33,7 +33,7 @@ fn registry() -> AnyRegistry {
 
 async fn node_with(registry: AnyRegistry, keys: NodeKeys) -> OverlayNode {
     let config = OverlayNodeConfig { bind: "127.0.0.1:0".parse().expect("address"), ..Default::default() };
-    OverlayNode::start(registry, keys, None, config).await.expect("started")
+    OverlayNode::start(registry, keys, config).await.expect("started")
 }
 
 async fn node() -> OverlayNode {
@@ -203,7 +203,7 @@ fn a_restart_loses_neither_names_nor_tokens() {
     let address = first.local_addr();
     let registry = runtime.block_on(first.stop()).expect("stopped").expect("its registry");
     let config = OverlayNodeConfig { bind: address, ..Default::default() };
-    let second = runtime.block_on(OverlayNode::start(registry, keys(), None, config)).expect("started");
+    let second = runtime.block_on(OverlayNode::start(registry, keys(), config)).expect("started");
     assert_eq!(second.handle().directory().len(), 1);
     assert_eq!(second.handle().online(), 0);
     raw.send(&Compact::Keepalive(registered.keepalive).write());

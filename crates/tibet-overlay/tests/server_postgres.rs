@@ -65,7 +65,7 @@ fn start(
     let registry: AnyRegistry = Registry::open(store, opening_with(log_key)).expect("opened").boxed();
     spoil();
     let keys = NodeKeys { identity: new_key(), keepalive: Zeroizing::new([7; 32]) };
-    runtime.block_on(OverlayNode::start(registry, keys, None, config))
+    runtime.block_on(OverlayNode::start(registry, keys, config))
 }
 
 fn runtime() -> Runtime {

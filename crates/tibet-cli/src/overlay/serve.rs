@@ -49,7 +49,7 @@ pub(super) fn run(
     let registry: Option<AnyRegistry> = runtime(2)?.block_on(async {
         let mut signals = Signals::catch()?;
         let bind = config.bind;
-        let mut node = OverlayNode::start(registry, keys, None, config)
+        let mut node = OverlayNode::start(registry, keys, config)
             .await
             .map_err(|error| start_error(error, bind))?;
         let servers = http_servers(args, file, state, &node).await?;

@@ -67,7 +67,7 @@ impl World {
         let origin = registry.origin().clone();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().expect("runtime");
-        let node = runtime.block_on(OverlayNode::start(registry, keys, None, config)).expect("started");
+        let node = runtime.block_on(OverlayNode::start(registry, keys, config)).expect("started");
         Self { runtime, node: Some(node), origin, issuer: copy(&issuer) }
     }
 

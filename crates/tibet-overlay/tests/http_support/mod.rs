@@ -86,8 +86,7 @@ impl Served {
         let (node, server, operator) = runtime.block_on(async {
             let keys = NodeKeys { identity: key(), keepalive: Zeroizing::new([7; 32]) };
             let bind = "127.0.0.1:0".parse().expect("address");
-            let node =
-                OverlayNode::start(registry, keys, None, OverlayNodeConfig { bind, ..Default::default() });
+            let node = OverlayNode::start(registry, keys, OverlayNodeConfig { bind, ..Default::default() });
             let node = node.await.expect("started");
             let config = HttpConfig { overlay: Some(node.local_addr()), ..config };
             let listener = http::bind_tcp(bind, &config).await.expect("bound");

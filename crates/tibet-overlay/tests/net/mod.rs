@@ -76,7 +76,7 @@ impl Node {
             ..OverlayNodeConfig::default()
         };
         let registry = self.kept.take().expect("a registry");
-        let node = OverlayNode::start(registry, keys, None, config).await.expect("started");
+        let node = OverlayNode::start(registry, keys, config).await.expect("started");
         self.at = node.local_addr();
         self.running = Some(node);
     }
