@@ -28,6 +28,7 @@ const RULES: &[Rule] = &[
         must_not_pull_in: &[RUNTIME, SOCKETS, CLOCKS],
     },
     Rule { name: "tibet-mesh", may_import: &["jis"], must_not_pull_in: &[&["mio", "axum"], SOCKETS, CLOCKS] },
+    Rule { name: "tibet-net", may_import: &["jis"], must_not_pull_in: &[&["axum"]] },
     Rule {
         name: "tibet-registry",
         may_import: &["jis", "tibet-core"],
@@ -40,7 +41,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "tibet-overlay",
-        may_import: &["jis", "tibet-core", "tibet-ping", "tibet-mesh", "tibet-registry", "tibet-iot"],
+        may_import: &[
+            "jis",
+            "tibet-core",
+            "tibet-ping",
+            "tibet-mesh",
+            "tibet-net",
+            "tibet-registry",
+            "tibet-iot",
+        ],
         must_not_pull_in: &[],
     },
     // The command names the types that tibet-overlay and tibet-iot hand it.

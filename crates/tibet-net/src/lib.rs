@@ -1,0 +1,3 @@
+//! How programs on this machine reach the mesh.
+//!
+//! Every way in takes and gives whole IPv6 packets; what carries them between machines is no matter of this crate.
