@@ -128,7 +128,7 @@ impl IotNode {
         Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
     }
 
-    /// Has `frames` take the frames of version 2, from the next start on. Without it they are dropped.
+    /// Has `frames` take what is no ping, from the next start on. Without it that is dropped.
     pub fn set_frames(&mut self, frames: Box<dyn Frames>) {
         *self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
     }

@@ -36,7 +36,7 @@ pub(super) struct Driver {
     /// The application's handlers at work. They end with the task.
     handlers: JoinSet<()>,
     interfaces_due: Instant,
-    /// Takes the frames of version 2.
+    /// Takes what is no ping.
     frames: Option<Box<dyn Frames>>,
     /// Kept to be filled again.
     outgoing: Vec<Outgoing>,
@@ -132,11 +132,16 @@ impl Driver {
         let mut node = self.shared.node();
         for batch in 1.. {
             for (from, datagram) in buffers.datagrams() {
-                match (&mut self.frames, Frame::read(datagram)) {
+                let taken = match (&mut self.frames, Frame::read(datagram)) {
                     (Some(frames), Ok(Frame::Version2 { kind, body })) => {
                         frames.handle(from, kind, body, &mut self.outgoing);
+                        true
                     }
-                    _ => node.handle_datagram(from, datagram, now),
+                    (Some(frames), Err(_)) => frames.handle_foreign(from, datagram, &mut self.outgoing),
+                    _ => false,
+                };
+                if !taken {
+                    node.handle_datagram(from, datagram, now);
                 }
             }
             if batch == BATCHES || count < MANY {
@@ -146,6 +151,9 @@ impl Driver {
             if count == 0 {
                 break;
             }
+        }
+        if let Some(frames) = &mut self.frames {
+            frames.end_of_batch(&mut self.outgoing);
         }
         drop(node);
         *self.shared.udp.lock().unwrap_or_else(PoisonError::into_inner) = self.port.stats();

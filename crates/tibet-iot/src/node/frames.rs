@@ -1,4 +1,4 @@
-//! Frames of version 2 on a node's socket, and datagrams that come from elsewhere than the protocol.
+//! What else travels on a node's socket than pings: frames of version 2, and datagrams of other protocols.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,10 +10,18 @@ use crate::udp::Outgoing;
 /// Datagrams that wait to be sent through an [`Outbox`]; the task fetches them at once, so this is reached only when the socket is full.
 const MAX_WAITING: usize = 32_768;
 
-/// What a node does with frames of version 2. Called in the node's task, one batch after the other: what takes long belongs elsewhere.
+/// What a node does with all that is no ping. Called in the node's task, one batch after the other: what takes long belongs elsewhere.
 pub trait Frames: Send {
-    /// Takes a frame. What is to be sent in answer is added to `out`.
+    /// Takes a frame of version 2. What is to be sent in answer is added to `out`.
     fn handle(&mut self, from: SocketAddr, kind: u8, body: &[u8], out: &mut Vec<Outgoing>);
+
+    /// Takes a datagram that is no frame at all. Whether it was for it; what was not is counted as malformed.
+    fn handle_foreign(&mut self, _from: SocketAddr, _datagram: &[u8], _out: &mut Vec<Outgoing>) -> bool {
+        false
+    }
+
+    /// All that had come in has been handed over: what was gathered meanwhile goes on together.
+    fn end_of_batch(&mut self, _out: &mut Vec<Outgoing>) {}
 }
 
 /// Sends datagrams through a node's socket, from anywhere in the program.

@@ -105,9 +105,11 @@ impl BatchSocket {
     }
 }
 
-/// The library forbids fragments, as QUIC wants it. A version-1 body may have 64 KiB, and has to arrive on a link of 1500 bytes too.
+/// The library forbids fragments, as QUIC wants it. A version-1 body may have 64 KiB, and has to arrive on a link of 1500 bytes too; a packet in a
+/// tunnel has 1280, to which the tunnel adds, and has to arrive on one of 1280. Over IPv4 any router may take them apart, as with WireGuard: a path
+/// that loses ICMP messages is no black hole then.
 fn allow_fragments(socket: &StdSocket, local: SocketAddr) -> io::Result<()> {
-    set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT)?;
+    set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?;
     if local.is_ipv6() {
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT)?;
         setsockopt(socket, sockopt::Ipv6DontFrag, &false)?;
