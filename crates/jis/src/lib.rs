@@ -12,6 +12,7 @@
 //! | prove who is speaking | [`Challenge`] → [`Proof`] |
 //! | ask an overlay node | [`Query`] → [`Answer`] |
 //! | agree to a direct path | [`Punch`] |
+//! | open a relay | [`RelayOpen`] |
 //! | permit, vouch, certify | [`NameGrant`], [`EnrolmentToken`], [`Vouch`], [`TransportCertificate`] |
 //!
 //! Everything is signed over one construction, [`MessageWriter`], with a domain tag per kind of object, [`Tag`].
@@ -66,6 +67,8 @@ mod query;
 pub use query::{Answer, AnswerOutcome, Query};
 mod record;
 pub use record::{Record, RecordStatus, RecordTimeError, RecordVersion};
+mod relay_open;
+pub use relay_open::RelayOpen;
 mod signed;
 pub use signed::{Signed, SignedObject};
 mod time;

@@ -66,7 +66,7 @@ fn row_34_no_tag_begins_another_message() {
 #[test]
 fn row_34_an_object_is_of_one_kind() {
     let kinds = kinds();
-    assert_eq!(kinds.len(), 12);
+    assert_eq!(kinds.len(), 13);
     let signer = key(0).public_key();
     for (i, offered) in kinds.iter().enumerate() {
         for (j, expected) in kinds.iter().enumerate() {

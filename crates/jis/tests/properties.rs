@@ -122,6 +122,8 @@ proptest! {
     fn answers_survive(object in common::any_answer()) { round_trip(&object)?; }
     #[test]
     fn consents_survive(object in common::any_punch()) { round_trip(&object)?; }
+    #[test]
+    fn relay_opens_survive(object in common::any_relay_open()) { round_trip(&object)?; }
 
     #[test]
     fn names_as_users_write_them_have_one_canonical_form(name in common::any_name()) {

@@ -13,9 +13,9 @@ use jis::pem::{self, PemEncryption};
 use jis::{
     Answer, AnswerOutcome, Challenge, ChallengePurpose, EnrolmentToken, Fingerprint, Identity,
     IdentityStatus, Inception, KeyEvent, MessageWriter, Name, NameGrant, NextKeyCommitment, Proof, PublicKey,
-    Punch, Query, Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope,
-    Rotation, SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey,
-    TransportSecret, UnixTime, Vouch, hex,
+    Punch, Query, Record, RecordStatus, RecordVersion, RelayOpen, Revocation, RevocationAuthority,
+    RevocationScope, Rotation, SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate,
+    TransportKey, TransportSecret, UnixTime, Vouch, hex,
 };
 
 fn page(file: &str) -> String {
@@ -434,6 +434,21 @@ fn punch() {
         issued_at: e.time("issued_at"),
         expires_at: e.time("expires_at"),
         candidates: e.items("candidates"),
+    };
+    check(object, e);
+}
+
+#[test]
+fn relay_open() {
+    let mut e = example("relay.md", "relay-open");
+    let object = RelayOpen {
+        name: e.parsed("name"),
+        key: e.parsed("key"),
+        generation: e.integer("generation"),
+        relay: e.parsed("relay"),
+        exchange: TransportKey::from_bytes(&e.bytes("exchange")).expect("exchange"),
+        issued_at: e.time("issued_at"),
+        expires_at: e.time("expires_at"),
     };
     check(object, e);
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jis::{
     Answer, AnswerOutcome, Challenge, ChallengePurpose, Endpoint, EnrolmentToken, Fingerprint, Identity,
     Inception, KeyEvent, Name, NameGrant, NamePattern, NextKeyCommitment, Proof, PublicKey, Punch, Query,
-    Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation,
-    SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey, UnixTime,
-    Vouch,
+    Record, RecordStatus, RecordVersion, RelayOpen, Revocation, RevocationAuthority, RevocationScope,
+    Rotation, SecretKey, Signed, SignedObject, SignedRotation, Tag, TransportCertificate, TransportKey,
+    UnixTime, Vouch,
 };
 use proptest::prelude::*;
 
@@ -266,6 +266,18 @@ pub fn punch() -> Punch {
     }
 }
 
+pub fn relay_open() -> RelayOpen {
+    RelayOpen {
+        name: name("jis:home:hub"),
+        key: key(0).public_key(),
+        generation: 0,
+        relay: key(1).public_key(),
+        exchange: transport_key(),
+        issued_at: NOW,
+        expires_at: at(24 * 3600),
+    }
+}
+
 /// Every kind of object the crate reads.
 pub fn kinds() -> &'static [Kind] {
     static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(make_kinds);
@@ -297,6 +309,7 @@ fn make_kinds() -> Vec<Kind> {
         kind(query()),
         kind(answer()),
         kind(punch()),
+        kind(relay_open()),
     ]
 }
 
@@ -611,6 +624,21 @@ pub fn any_punch() -> impl Strategy<Value = Punch> {
     )
 }
 
+pub fn any_relay_open() -> impl Strategy<Value = RelayOpen> {
+    let who = (any_name(), any_key(), any::<u64>());
+    (who, any_key(), any_transport_key(), any_span(RelayOpen::MAX_LIFETIME)).prop_map(
+        |((name, key, generation), relay, exchange, (issued_at, expires_at))| RelayOpen {
+            name,
+            key,
+            generation,
+            relay,
+            exchange,
+            issued_at,
+            expires_at,
+        },
+    )
+}
+
 /// A signed object of any kind: its tag, its bytes, and the key that signed it.
 pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
     fn signed<T: SignedObject + Debug + 'static>(
@@ -637,5 +665,6 @@ pub fn any_signed() -> impl Strategy<Value = (Tag, Vec<u8>, PublicKey)> {
         signed(any_query()),
         signed(any_answer()),
         signed(any_punch()),
+        signed(any_relay_open()),
     ]
 }
