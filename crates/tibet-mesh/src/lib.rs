@@ -8,6 +8,7 @@
 //! | look at what travels in a tunnel | [`InnerPacket`] |
 //! | ask whether a path works | [`ProbeKeys`] |
 //! | have tunnels | [`Tunnels`] |
+//! | pass on what cannot go directly | [`RelayServer`]; on the devices' side [`RelayClient`] |
 //! | find the paths to a peer, and take the best | [`Paths`], [`choose`] |
 
 mod budget;
@@ -24,6 +25,11 @@ mod probe;
 pub use probe::{
     ANSWER_LENGTH, CONFIRM_LENGTH, Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Role, Session, session_of,
 };
+mod relay;
+pub use relay::{
+    Delivered, MAX_RELAYED, RELAY_OVERHEAD, RelayClient, RelayConfig, RelayCounts, RelayDrop, RelayKeys,
+    RelayOpening, RelayRefusal, RelayServer, RelayUsage,
+};
 mod routes;
 pub use routes::{MAX_PEERS, RouteError, Routes};
 #[cfg(test)]
@@ -33,4 +39,6 @@ pub use tunnels::{
     HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats, TunnelTransmit, Tunnels,
 };
 mod wire;
-pub use wire::{PROBE, PROBE_ANSWER, PROBE_CONFIRM, Wire};
+pub use wire::{
+    PROBE, PROBE_ANSWER, PROBE_CONFIRM, RELAY_ALIVE, RELAY_CALL, RELAY_DELIVERY, RELAY_SEND, Wire,
+};

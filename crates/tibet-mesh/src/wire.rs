@@ -14,6 +14,14 @@ pub const PROBE: u8 = 16;
 pub const PROBE_ANSWER: u8 = 17;
 /// What confirms the answer.
 pub const PROBE_CONFIRM: u8 = 18;
+/// To a relay: pass this on.
+pub const RELAY_SEND: u8 = 19;
+/// From a relay: this was passed on.
+pub const RELAY_DELIVERY: u8 = 20;
+/// To a relay: is the session alive?
+pub const RELAY_CALL: u8 = 21;
+/// Its answer.
+pub const RELAY_ALIVE: u8 = 22;
 
 /// Longest WireGuard message that is taken: more than any path carries.
 const MAX_WIREGUARD: usize = 65_507;
