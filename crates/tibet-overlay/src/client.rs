@@ -18,7 +18,7 @@ pub use pins::NodePins;
 mod socket;
 pub use socket::{MakeNode, Socket};
 mod verification;
-pub use verification::{NodePath, Pong, ReachError, Verification};
+pub use verification::{Connected, NodePath, Pong, ReachError, Verification};
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,8 @@
 
 mod answer;
 pub use answer::{
-    Failure, FailureCode, FoundNames, PongAnswer, PresenceState, ProofAnswer, RegisterAnswer, ResolveAnswer,
+    Failure, FailureCode, FoundNames, PongAnswer, PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer,
+    ResolveAnswer,
 };
 mod members;
 pub use members::Malformed;
@@ -18,6 +19,10 @@ pub use request::{OverlayRequest, RegisterRequest};
 pub const CHALLENGE: &str = "overlay.challenge";
 /// The intent that passes a ping on, at a node and at the device.
 pub const PING: &str = "overlay.ping";
+/// The intent that introduces one device to another, at a node.
+pub const CONNECT: &str = "overlay.connect";
+/// The intent by which a node passes on that a device wants a direct path, at the other device.
+pub const PUNCH: &str = "overlay.punch";
 
 /// An intent of ours as a question names it.
 pub(crate) fn parse_intent(intent: &'static str) -> jis::Capability {

@@ -26,7 +26,7 @@ mod claim_report;
 pub use claim_report::ClaimReport;
 mod client;
 pub use client::{
-    Asked, Asker, FoundName, IncomingQuestion, MAX_FOUND, MakeNode, NodeAddress, NodeAddressError,
+    Asked, Asker, Connected, FoundName, IncomingQuestion, MAX_FOUND, MakeNode, NodeAddress, NodeAddressError,
     NodeClient, NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, ResolveError, Route,
     RouteNote, RouteOrigin, Session, Socket, Verification, Wire,
 };

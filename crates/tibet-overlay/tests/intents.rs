@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jis::{
-    Answer, AnswerOutcome, Capability, Challenge, ChallengePurpose, Name, Query, SecretKey, Signed, UnixTime,
-    message_hash,
+    Answer, AnswerOutcome, Capability, Challenge, ChallengePurpose, Name, Punch, Query, SecretKey, Signed,
+    UnixTime, message_hash,
 };
 use tibet_overlay::intents::{
     Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone,
-    PresenceState, ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
+    PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
 };
 use tibet_overlay::{LocalDevice, Presence};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
@@ -73,7 +73,7 @@ fn a_registration_fits_a_datagram() {
 fn requests_are_read_as_they_were_written() {
     let mut device = device("jis:home:hub");
     let first = registration(&mut device);
-    let challenge = challenge(&device);
+    let (challenge, punch) = (challenge(&device), punch(&device));
     let (rotation, record) = device.rotate(None, NOW).expect("rotated");
     for request in [
         OverlayRequest::Register(Box::new(first)),
@@ -81,6 +81,8 @@ fn requests_are_read_as_they_were_written() {
         OverlayRequest::Resolve { name: name("jis:a"), events_from: Some(3) },
         OverlayRequest::Find { capability: "mqtt".parse().expect("word"), after: 1 << 40 },
         OverlayRequest::Challenge(Box::new(challenge)),
+        OverlayRequest::Connect { name: name("jis:a"), punch: Box::new(punch.clone()) },
+        OverlayRequest::Punch(Box::new(punch)),
         OverlayRequest::Rotate { rotation: Box::new(rotation), record: Box::new(record) },
     ] {
         let (intent, arguments) = (request.intent(), request.arguments());
@@ -114,6 +116,23 @@ fn challenge(device: &LocalDevice) -> Challenge {
         expires_at: NOW.saturating_add(Challenge::MAX_LIFETIME),
         channel_binding: [0; 32],
     }
+}
+
+fn punch(device: &LocalDevice) -> Signed<Punch> {
+    let node = device.node_identity().expect("active");
+    let punch = Punch {
+        from: node.name.clone(),
+        key: node.key.public_key(),
+        generation: node.generation,
+        to: name("jis:a"),
+        to_key: node.key.public_key(),
+        nonce: [5; 16],
+        answers: Punch::FIRST,
+        issued_at: NOW,
+        expires_at: NOW.saturating_add(Punch::MAX_LIFETIME),
+        candidates: vec!["203.0.113.1:44321".parse().expect("address")],
+    };
+    Signed::seal(punch, &node.key).expect("signed")
 }
 
 #[test]
@@ -160,6 +179,9 @@ fn answers_are_read_as_they_were_written() {
     let proof = device.answer(&challenge(&device), NOW).expect("signed");
     let proof = ProofAnswer { proof, asked: None, elapsed: Duration::from_millis(3) };
     assert_eq!(ProofAnswer::read(&proof.values()), Ok(proof));
+
+    let consent = PunchAnswer { punch: punch(&device), asked: None, elapsed: Duration::from_millis(3) };
+    assert_eq!(PunchAnswer::read(&consent.values()), Ok(consent));
 
     let failure =
         Failure { retry_after: Some(Duration::from_secs(9)), ..Failure::new(FailureCode::Quota, "wait") };

@@ -7,7 +7,7 @@ mod common;
 use common::device::{Device, at, name};
 use common::raw::{Asker, Raw, read};
 use common::world::with_world;
-use jis::{Challenge, ChallengePurpose, Signed};
+use jis::{Challenge, ChallengePurpose, Punch, Signed};
 use tibet_overlay::intents::{OverlayRequest, PingRequest};
 use tibet_ping::{Compact, Encoding, Frame, Fresh, Packet};
 
@@ -48,6 +48,19 @@ fn one_of_each(raw: &Raw, device: &Device, token: [u8; 16]) -> Vec<Vec<u8>> {
         PingRequest { issued_at: at(0), intent: "ping".parse().expect("word"), purpose: String::new() };
     let ping = ping.query([1; 8], who.name.clone(), who.key.public_key(), 0, device.identity.key);
     let ping = Box::new(Signed::seal(ping, &who.key).expect("signed"));
+    let punch = Punch {
+        from: device.name().clone(),
+        key: device.identity.key,
+        generation: 0,
+        to: device.name().clone(),
+        to_key: device.identity.key,
+        nonce: [6; 16],
+        answers: Punch::FIRST,
+        issued_at: at(0),
+        expires_at: at(30),
+        candidates: Vec::new(),
+    };
+    let punch = Box::new(Signed::seal(punch, &device.key).expect("signed"));
     let mut rotated = device.stolen();
     let requests = [
         (device.asker(), device.registration(None)),
@@ -58,6 +71,8 @@ fn one_of_each(raw: &Raw, device: &Device, token: [u8; 16]) -> Vec<Vec<u8>> {
         (who, OverlayRequest::Find { capability: "mqtt".parse().expect("word"), after: 0 }),
         (device.asker(), OverlayRequest::Challenge(Box::new(challenge))),
         (device.asker(), OverlayRequest::Ping { name: device.name().clone(), ping }),
+        (device.asker(), OverlayRequest::Connect { name: device.name().clone(), punch: punch.clone() }),
+        (device.asker(), OverlayRequest::Punch(punch)),
     ];
     let queries =
         requests.iter().map(|(who, request)| Compact::Query(&raw.query(who, request).encode()).write());

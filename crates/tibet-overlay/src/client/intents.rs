@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use jis::{Capability, Challenge, ChallengePurpose, Name, PublicKey, Query, Revocation, Signed};
+use jis::{Capability, Challenge, ChallengePurpose, Name, PublicKey, Punch, Query, Revocation, Signed};
 
 use super::{NodeClient, QueryError, Session};
 use crate::intents::{
-    FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone, ProofAnswer, RegisterAnswer,
-    RegisterRequest, ResolveAnswer,
+    FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone, ProofAnswer, PunchAnswer,
+    RegisterAnswer, RegisterRequest, ResolveAnswer,
 };
 use crate::system::{self, random};
 
 /// Names listed at most, however many a node has.
 pub const MAX_FOUND: usize = 100_000;
 
-/// A device's proof, as it came through a node. Not judged yet.
+/// A device's answer, as it came through a node. What is judged of it already, whoever gives it says.
 #[derive(Debug, Clone)]
 pub struct Asked<T> {
     /// What the device answered.
@@ -152,5 +152,29 @@ impl NodeClient {
         jis::Answer::check(&pong.pong, &ping).map_err(forged)?;
         let answer = PongZone::read(pong.pong.claims()).map_err(|reason| self.malformed(reason))?;
         Ok(Asked { answer, device: pong.asked, round_trip, device_round_trip: pong.elapsed })
+    }
+
+    /// Tells a device through the node that we want a direct path to it, and gives its consent. `first` is ours, in our name and under our key; it
+    /// says whom it goes to.
+    ///
+    /// The consent that comes back answers `first`, counts now, and is signed by the key that `first` was given to; whether that is the
+    /// device's key, the caller knows.
+    ///
+    /// # Errors
+    /// [`QueryError`]; [`QueryError::Malformed`] also for what is no answer to `first` by that key.
+    pub async fn connect(&self, first: &Signed<Punch>) -> Result<Asked<Signed<Punch>>, QueryError> {
+        let name = first.claims().to.clone();
+        let request = OverlayRequest::Connect { name, punch: Box::new(first.clone()) };
+        let started = Instant::now();
+        let values = self.query(&request).await?;
+        let round_trip = started.elapsed();
+        let PunchAnswer { punch, asked, elapsed } =
+            PunchAnswer::read(&values).map_err(|reason| self.malformed(reason))?;
+        let claims = punch.claims();
+        let answers = claims.answers(first.claims()) && claims.is_valid_at(system::now());
+        if !answers || punch.verify(&first.claims().to_key).is_err() {
+            return Err(self.malformed(Malformed("punch")));
+        }
+        Ok(Asked { answer: punch, device: asked, round_trip, device_round_trip: elapsed })
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jis::{Capability, Identity, Name, Proof, ProofError, PublicKey, Signed, UnixTime};
+use jis::{Capability, Identity, Name, Proof, ProofError, PublicKey, Punch, Signed, UnixTime};
 
 use super::overlay_client::{Fetched, OverlayClient, ResolveError, RouteNote};
 use super::{NodeClient, QueryError};
@@ -65,6 +65,17 @@ pub struct Pong {
     pub path: NodePath,
 }
 
+/// Two devices have consented to a direct path.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// The other's consent, in answer to ours: by the key that its key events lead to, and valid now.
+    pub punch: Signed<Punch>,
+    /// Through which of the client's nodes it came, counted from 0.
+    pub node: usize,
+    /// The way the question took.
+    pub path: NodePath,
+}
+
 /// Why nobody could be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,6 +86,12 @@ pub enum ReachError {
     /// No node could ask it; the words of each.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Nodes(Vec<QueryError>),
+    /// A consent was given to a key that is not, or no longer, the device's.
+    #[error("{name} has another key than the consent is given to")]
+    OtherKey {
+        /// The device.
+        name: Name,
+    },
     /// There is no node to ask.
     #[error("there is no node to ask")]
     NoNode,
@@ -174,6 +191,45 @@ impl OverlayClient {
                 Ok(asked) => {
                     let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
                     return Ok(Pong { zone: asked.answer, path });
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(ReachError::of(failed))
+    }
+
+    /// Tells a device that we want a direct path to it, through the first node that gets its consent. `first` is our own consent, given to `name` and
+    /// the key it is known by. While the nodes are asked for the one they are asked for the other: who that is by its key events. A
+    /// consent counts only by the key that those lead to.
+    ///
+    /// # Errors
+    /// [`ReachError`]; [`ReachError::OtherKey`] also where `first` is given to another name.
+    pub async fn connect(&self, name: &Name, first: &Signed<Punch>) -> Result<Connected, ReachError> {
+        let other_key = || ReachError::OtherKey { name: name.clone() };
+        let given_to = first.claims();
+        if given_to.to != *name {
+            return Err(other_key());
+        }
+        let (identity, consent) = tokio::join!(self.identity(name), self.consent(first));
+        let identity = identity?;
+        if identity.key != given_to.to_key {
+            return Err(other_key());
+        }
+        let connected = consent?;
+        if connected.punch.claims().generation != identity.generation {
+            return Err(other_key());
+        }
+        Ok(connected)
+    }
+
+    /// The consent that the first node gets which gets any: by the key that ours is given to.
+    async fn consent(&self, first: &Signed<Punch>) -> Result<Connected, ReachError> {
+        let mut failed = Vec::new();
+        for (index, node) in self.nodes().iter().enumerate() {
+            match node.connect(first).await {
+                Ok(asked) => {
+                    let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
+                    return Ok(Connected { punch: asked.answer, node: index, path });
                 }
                 Err(error) => failed.push(error),
             }

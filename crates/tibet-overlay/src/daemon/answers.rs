@@ -73,6 +73,7 @@ async fn answer(
         OverlayRequest::Ping { name, ping } if name == identity.name => {
             Ok(pong(core, &identity.key, &ping, started).await?)
         }
+        OverlayRequest::Punch(_) => return None,
         _ => return None,
     };
     let (outcome, values) = match result {

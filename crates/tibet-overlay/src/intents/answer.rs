@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jis::{
-    Answer, Fingerprint, KeyEvent, Name, Proof, Record, RecordVersion, Signed, SignedObject, UnixTime,
+    Answer, Fingerprint, KeyEvent, Name, Proof, Punch, Record, RecordVersion, Signed, SignedObject, UnixTime,
 };
 use tibet_ping::KeepaliveToken;
 use tibet_registry::{MAX_EVENTS, MAX_PAGE, Zone};
@@ -90,6 +90,17 @@ pub struct ProofAnswer {
 pub struct PongAnswer {
     /// The device's own answer to the asker's own question. For the asker to check.
     pub pong: Signed<Answer>,
+    /// Where the node asked the device; `None` in the device's own answer.
+    pub asked: Option<SocketAddr>,
+    /// How long the device took.
+    pub elapsed: Duration,
+}
+
+/// A device's answer to somebody who wants a direct path to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PunchAnswer {
+    /// The device's own consent, which answers the asker's. For the asker to check.
+    pub punch: Signed<Punch>,
     /// Where the node asked the device; `None` in the device's own answer.
     pub asked: Option<SocketAddr>,
     /// How long the device took.
@@ -341,6 +352,22 @@ impl PongAnswer {
     /// [`Malformed`].
     pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
         read_passed_on(values, "pong").map(|(pong, asked, elapsed)| Self { pong, asked, elapsed })
+    }
+}
+
+impl PunchAnswer {
+    /// The values of the answer.
+    #[must_use]
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        passed_on(self.punch.encode(), self.asked, self.elapsed)
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
+        read_passed_on(values, "punch").map(|(punch, asked, elapsed)| Self { punch, asked, elapsed })
     }
 }
 

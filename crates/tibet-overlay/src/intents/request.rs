@@ -1,13 +1,13 @@
 //! What is asked.
 
 use jis::{
-    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Query, Record, Revocation, Signed,
-    SignedRotation, TransportCertificate,
+    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Punch, Query, Record, Revocation,
+    Signed, SignedRotation, TransportCertificate,
 };
 use tibet_registry::{MAX_EVENTS, Permission};
 
 use super::members::{Reader, name, number, optional, time};
-use super::{CHALLENGE, Malformed, PING};
+use super::{CHALLENGE, CONNECT, Malformed, PING, PUNCH};
 
 /// A question to an overlay node, or from one to a device.
 #[derive(Debug, Clone)]
@@ -37,6 +37,16 @@ pub enum OverlayRequest {
         /// The asker's own question to the device, see [`PingRequest`](super::PingRequest).
         ping: Box<Signed<Query>>,
     },
+    /// Tell a device that we want a direct path to it, and where we may be looked for. Asked of a node, which passes it on as
+    /// [`OverlayRequest::Punch`].
+    Connect {
+        /// Which device: whom the consent is given to.
+        name: Name,
+        /// The asker's consent, the first of the two.
+        punch: Box<Signed<Punch>>,
+    },
+    /// Somebody wants a direct path: its consent, which the device answers with its own. Asked by a node, of a device.
+    Punch(Box<Signed<Punch>>),
     /// Move an identity to its next key.
     Rotate {
         /// The key event.
@@ -76,6 +86,8 @@ impl OverlayRequest {
             Self::Find { .. } => "overlay.find",
             Self::Challenge(_) => CHALLENGE,
             Self::Ping { .. } => PING,
+            Self::Connect { .. } => CONNECT,
+            Self::Punch(_) => PUNCH,
             Self::Rotate { .. } => "overlay.rotate",
             Self::Revoke(_) => "overlay.revoke",
         }
@@ -104,6 +116,8 @@ impl OverlayRequest {
                 ]
             }
             Self::Ping { name: who, ping } => vec![name(who), ping.encode()],
+            Self::Connect { name: who, punch } => vec![name(who), punch.encode()],
+            Self::Punch(punch) => vec![punch.encode()],
             Self::Rotate { rotation, record } => {
                 vec![KeyEvent::Rotation((**rotation).clone()).encode(), record.encode()]
             }
@@ -139,6 +153,10 @@ impl OverlayRequest {
                 channel_binding: [0; 32],
             })),
             PING => Self::Ping { name: reader.parsed("name")?, ping: Box::new(reader.signed("ping")?) },
+            CONNECT => {
+                Self::Connect { name: reader.parsed("name")?, punch: Box::new(reader.signed("punch")?) }
+            }
+            PUNCH => Self::Punch(Box::new(reader.signed("punch")?)),
             "overlay.rotate" => {
                 let Ok(KeyEvent::Rotation(rotation)) = KeyEvent::decode(reader.bytes("rotation")?) else {
                     return Err(Malformed("rotation"));
@@ -162,7 +180,12 @@ impl OverlayRequest {
                 let claims = revocation.claims();
                 return Some((&claims.name, &claims.signer));
             }
-            Self::Resolve { .. } | Self::Find { .. } | Self::Challenge(_) | Self::Ping { .. } => return None,
+            Self::Resolve { .. }
+            | Self::Find { .. }
+            | Self::Challenge(_)
+            | Self::Ping { .. }
+            | Self::Connect { .. }
+            | Self::Punch(_) => return None,
         };
         Some((&record.claims().name, &record.claims().key))
     }

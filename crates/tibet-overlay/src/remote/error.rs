@@ -123,6 +123,7 @@ impl From<ReachError> for RemoteError {
         let message = error.to_string();
         match error {
             ReachError::Resolve(error) => error.into(),
+            ReachError::OtherKey { .. } => Self::new(RemoteErrorKind::OtherKey, message),
             ReachError::NoNode => Self::new(RemoteErrorKind::Usage, message).hint("--node ADDR"),
             ReachError::Nodes(errors) => match errors.into_iter().next() {
                 Some(error) => Self { message, ..Self::from(error) },

@@ -1,6 +1,6 @@
 //! Questions that the node passes on to devices, until they are answered or given up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Forward {
 #[derive(Default)]
 pub(super) struct Forwards {
     waiting: HashMap<[u8; 8], Forward>,
+    /// The questions of the askers that these are for, by the hash of each.
+    requests: HashSet<[u8; 32]>,
 }
 
 impl Forwards {
@@ -45,6 +47,7 @@ impl Forwards {
         let id = query.claims().id;
         let room = self.waiting.len() < MAX_WAITING && !self.waiting.contains_key(&id);
         if room {
+            self.requests.insert(asker.request);
             self.waiting.insert(id, Forward { query, to, asker, asked_at: now, sent: 0 });
         }
         room
@@ -57,7 +60,7 @@ impl Forwards {
 
     /// Whether a question of an asker is on its way already: sent again because its answer is not there yet.
     pub(super) fn is_on_its_way(&self, asker: &Asker) -> bool {
-        self.waiting.values().any(|forward| forward.asker.request == asker.request)
+        self.requests.contains(&asker.request)
     }
 
     /// The question with this id. It waits on until it is taken: what is no answer to it changes nothing (SECURITY R11).
@@ -67,7 +70,9 @@ impl Forwards {
 
     /// Takes a question that was answered.
     pub(super) fn take(&mut self, id: &[u8; 8]) -> Option<Forward> {
-        self.waiting.remove(id)
+        let forward = self.waiting.remove(id)?;
+        self.requests.remove(&forward.asker.request);
+        Some(forward)
     }
 
     /// What is to be sent again, and what is given up. To be called every 100 ms or so.
@@ -83,6 +88,6 @@ impl Forwards {
                 again.push((forward.to, forward.query.encode()));
             }
         }
-        (again, over.iter().filter_map(|id| self.waiting.remove(id)).collect())
+        (again, over.iter().filter_map(|id| self.take(id)).collect())
     }
 }

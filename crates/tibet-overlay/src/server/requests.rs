@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jis::{AnswerOutcome, IdentityStatus, KeyEvent, Name, Query, Record, Revocation, Signed, SignedRotation};
+use jis::{
+    AnswerOutcome, IdentityStatus, KeyEvent, Name, Punch, Query, Record, Revocation, Signed, SignedRotation,
+};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
 use tibet_registry::{CheckedUpdate, Refusal, Registered, Registration, Route, Source, StoreError};
 
@@ -14,8 +16,8 @@ use super::presence;
 use super::sessions::{Comer, Heard};
 use super::shared::{Asker, Shared};
 use crate::intents::{
-    CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer,
-    PresenceState, ProofAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
+    CHALLENGE, Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PUNCH, PingRequest, PongAnswer,
+    PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
 };
 use crate::system;
 
@@ -63,6 +65,11 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
             }
             pass_on(shared, &name.clone(), &request, asker);
         }
+        OverlayRequest::Connect { name, punch } => connect(shared, query.claims(), &name, punch, asker),
+        OverlayRequest::Punch(_) => {
+            let detail = "this is what a node asks a device; a device asks overlay.connect";
+            shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+        }
         OverlayRequest::Rotate { rotation, record } => rotate(shared, *rotation, *record, asker),
         OverlayRequest::Revoke(revocation) => revoke(shared, *revocation, asker),
     }
@@ -82,6 +89,8 @@ fn speaks_for_itself(query: &Query, request: &OverlayRequest) -> bool {
         | OverlayRequest::Find { .. }
         | OverlayRequest::Challenge(_)
         | OverlayRequest::Ping { .. }
+        | OverlayRequest::Connect { .. }
+        | OverlayRequest::Punch(_)
         // Which key may end what, the revocation itself says, whoever brings it.
         | OverlayRequest::Revoke(_) => true,
     }
@@ -340,6 +349,34 @@ fn page(found: Vec<(u64, Name)>) -> FoundNames {
     page
 }
 
+/// Introduces whoever asks to a device: what it consents to is passed on, once it has shown that it consents itself (SECURITY R58).
+fn connect(shared: &Shared, query: &Query, name: &Name, punch: Box<Signed<Punch>>, asker: Asker) {
+    let claims = punch.claims();
+    let own = (&claims.from, &claims.key, claims.generation) == (&query.source, &query.key, query.generation);
+    if !own || claims.to != *name || claims.answers != Punch::FIRST {
+        let detail = "what is passed on is the first consent of whoever asks, given to whom it goes to";
+        return shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
+    }
+    if !claims.is_valid_at(system::now()) {
+        let detail = "the consent is not valid now, by the clock of the node";
+        return shared.fail(&asker, &Failure::new(FailureCode::Refused, detail));
+    }
+    // The device checks it as well, but what it does not pass on costs neither it nor what others may ask.
+    if punch.verify(&query.key).is_err() {
+        shared.charge_bad(asker.address);
+        return shared.counters.queries_bad_signature.add();
+    }
+    // The device would be silent; whoever asks hears at once that it has to look the key up again.
+    let directory = shared.directory();
+    let held = directory.number(name.as_str()).and_then(|number| directory.key_of(number));
+    drop(directory);
+    if held.is_some_and(|held| held != *claims.to_key.as_bytes()) {
+        let detail = format!("{name} has another key than the consent is given to");
+        return shared.fail(&asker, &Failure::new(FailureCode::Refused, detail));
+    }
+    pass_on(shared, name, &OverlayRequest::Punch(punch), asker);
+}
+
 /// Asks a device what somebody wants to know of it.
 fn pass_on(shared: &Shared, name: &Name, request: &OverlayRequest, asker: Asker) {
     let route = shared.directory().route(name.as_str());
@@ -391,12 +428,11 @@ pub(super) fn passed_back(
     elapsed: Duration,
 ) -> Result<Vec<Vec<u8>>, Malformed> {
     let asked: Option<SocketAddr> = Some(forward.to);
-    if forward.query.claims().method.as_str() == CHALLENGE {
-        let answer = ProofAnswer::read(values)?;
-        return Ok(ProofAnswer { asked, elapsed, ..answer }.values());
-    }
-    let answer = PongAnswer::read(values)?;
-    Ok(PongAnswer { asked, elapsed, ..answer }.values())
+    Ok(match forward.query.claims().method.as_str() {
+        CHALLENGE => ProofAnswer { asked, elapsed, ..ProofAnswer::read(values)? }.values(),
+        PUNCH => PunchAnswer { asked, elapsed, ..PunchAnswer::read(values)? }.values(),
+        _ => PongAnswer { asked, elapsed, ..PongAnswer::read(values)? }.values(),
+    })
 }
 
 fn unknown(shared: &Shared, asker: &Asker, name: &Name) {
