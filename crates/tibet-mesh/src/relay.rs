@@ -401,7 +401,7 @@ const KEPT_QUEUES: usize = 1024;
 pub struct RelayServer {
     config: RelayConfig,
     /// Makes session ids and challenges: of the relay alone, since a device could otherwise prove an address that is not its own.
-    secret: Zeroizing<[u8; 32]>,
+    secret: Secret,
     /// Sessions opened: makes their ids.
     opened: u64,
     slots: Vec<Option<Box<Open>>>,
@@ -415,6 +415,15 @@ pub struct RelayServer {
     total: Bucket,
     turn: Turn,
     counts: RelayCounts,
+}
+
+/// Wiped when dropped, never printed.
+struct Secret(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// A session, as the relay has it.
@@ -533,7 +542,7 @@ impl RelayServer {
     pub fn new(config: RelayConfig, secret: [u8; 32]) -> Self {
         Self {
             config,
-            secret: Zeroizing::new(secret),
+            secret: Secret(Zeroizing::new(secret)),
             opened: 0,
             slots: Vec::new(),
             free: Vec::new(),
@@ -691,7 +700,7 @@ impl RelayServer {
     fn new_session(&mut self) -> Session {
         loop {
             self.opened += 1;
-            let session = number(&self.secret, b"session", &self.opened.to_be_bytes());
+            let session = number(&self.secret.0, b"session", &self.opened.to_be_bytes());
             if !self.sessions.contains_key(&u64::from_be_bytes(session)) {
                 return session;
             }
@@ -786,7 +795,7 @@ impl RelayServer {
             return Err(RelayDrop::Replayed);
         }
         let epoch = now.as_secs() / EPOCH.as_secs();
-        let challenge = |epoch| challenge(&self.secret, &call.session, from, epoch);
+        let challenge = |epoch| challenge(&self.secret.0, &call.session, from, epoch);
         let asked = [Some(epoch), epoch.checked_sub(1)];
         let proven =
             asked.into_iter().flatten().any(|epoch| bool::from(challenge(epoch).ct_eq(&call.challenge)));
