@@ -1,3 +1,6 @@
 //! How programs on this machine reach the mesh.
 //!
 //! Every way in takes and gives whole IPv6 packets; what carries them between machines is no matter of this crate.
+
+mod tun;
+pub use tun::{MIN_MTU, SPARE, TunConfig, TunCounts, TunDevice, TunError, TunReader, TunWriter};
