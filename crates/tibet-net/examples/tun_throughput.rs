@@ -24,6 +24,12 @@ fn iperf3(arguments: &str) -> Command {
     command
 }
 
+/// Processor time of this thread, in seconds: what stays right on a machine that is busy with other things.
+fn spent() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1e-9
+}
+
 fn rate(name: &str, counts: TunCounts, before: TunCounts, seconds: f64) {
     let (packets, calls) = (counts.packets - before.packets, counts.calls - before.calls);
     println!(
@@ -73,12 +79,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                         match ticks {
                             2 => run = Some(iperf3(&client).stdout(Stdio::null()).spawn()?),
                             // One second after it began.
-                            4 => before = Some((reader.counts(), writer.counts(), std::time::Instant::now())),
+                            4 => before = Some((reader.counts(), writer.counts(), std::time::Instant::now(), spent())),
                             // Three seconds later.
-                            10 => if let Some((read, written, since)) = before {
+                            10 => if let Some((read, written, since, spent_before)) = before {
                                 let seconds = since.elapsed().as_secs_f64();
                                 rate("read", reader.counts(), read, seconds);
                                 rate("written", writer.counts(), written, seconds);
+                                let packets = (writer.counts().packets - written.packets) as f64;
+                                println!("  {:.2} us of processor time a packet, read and written", (spent() - spent_before) * 1e6 / packets);
                             },
                             _ => {}
                         }
