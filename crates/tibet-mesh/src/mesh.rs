@@ -4,12 +4,12 @@
 //!
 //! | the owner does | with |
 //! |---|---|
-//! | a datagram came in on the socket | [`Mesh::handle_datagram`] |
-//! | a relay has passed one on | [`Mesh::handle_relayed`] |
+//! | a datagram came in on the socket | [`Mesh::handle_datagram`], or [`Mesh::handle_frame`] |
 //! | an application sends a packet | [`Mesh::handle_packet`] |
 //! | a record was verified, and the peer may be spoken to | [`Mesh::set_peer`]; [`Mesh::remove_peer`] when it may not any more |
 //! | both have consented to direct paths | [`Mesh::begin`] |
-//! | a way through a relay is there, or not any more | [`Mesh::set_relay`] |
+//! | a relay has opened a session | [`Mesh::open_relay`]; [`Mesh::close_relay`] when it is wanted no more |
+//! | a peer's record names relays that have one | [`Mesh::set_relays`] |
 //! | the machine has another address | [`Mesh::handle_moved`] |
 //! | [`Mesh::poll_timeout`] is due | [`Mesh::handle_timeout`] |
 //! | then sends | [`Mesh::poll_transmit`] until there is nothing |
@@ -19,7 +19,7 @@
 //! Who is a peer is the owner's decision, from verified records and trust. From the moment a peer is removed nothing of it is taken and nothing is sent to it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -30,14 +30,18 @@ use crate::choice::{Health, Measured, Path, RelayId};
 use crate::inner::{InnerPacket, InnerReject};
 use crate::paths::Paths;
 use crate::probe::{ProbeKeys, Session, session_of};
+use crate::relay::RelayClient;
 use crate::routes::{RouteError, Routes};
 use crate::tunnels::{Opened, Refusal, TunnelDestination, TunnelStats, TunnelTransmit, Tunnels};
-use crate::wire::Wire;
+use crate::wire::{RELAY_ALIVE, RELAY_DELIVERY, Wire};
 
 /// Datagrams of one peer that wait for a path.
 const MAX_WAITING: usize = 16;
 /// Datagrams, packets or events that wait for the owner, who fetches them after every call.
 const MAX_QUEUED: usize = 4096;
+/// The first byte of a handshake initiation, and of a data message.
+const INITIATION: u8 = 1;
+const DATA: u8 = 4;
 /// How soon a direct path is asked for again: the more often it was in vain, the later.
 const ASK_AGAIN: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(300)];
@@ -50,17 +54,30 @@ pub struct Mesh {
     tunnels: Tunnels,
     peers: BTreeMap<Fingerprint, Peer>,
     sessions: BTreeMap<Session, Fingerprint>,
+    relays: BTreeMap<RelayId, Relay>,
     budget: ProbeBudget,
     transmits: VecDeque<MeshTransmit>,
-    packets: VecDeque<BytesMut>,
+    packets: VecDeque<(Fingerprint, BytesMut)>,
     events: VecDeque<MeshEvent>,
     counts: MeshCounts,
+}
+
+#[derive(Debug)]
+struct Relay {
+    client: RelayClient,
+    /// How it stood when the peers' paths were last told, and whether the owner was told that it is over.
+    told: Option<(Health, Option<Duration>)>,
+    due_told: bool,
 }
 
 #[derive(Debug)]
 struct Peer {
     address: Ipv6Addr,
     paths: Paths,
+    /// The relays that its record names and that we have sessions with.
+    relays: Vec<RelayId>,
+    /// Where the answer to its handshake went, and the index that its packets bear which can only be made from that answer.
+    greeted: Option<(SocketAddr, [u8; 4])>,
     /// What is sent once there is a path.
     waiting: VecDeque<BytesMut>,
     /// When a direct path was last asked for, and how often in vain.
@@ -70,9 +87,9 @@ struct Peer {
 /// A datagram to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MeshTransmit {
-    /// Which way.
-    pub path: Path,
-    /// For whom; `None` for an answer to somebody who is no peer.
+    /// Where to: the peer, or a relay.
+    pub to: SocketAddr,
+    /// For whom; `None` for the relay itself, or an answer to somebody who is no peer.
     pub peer: Option<Fingerprint>,
     /// The whole datagram.
     pub datagram: BytesMut,
@@ -86,6 +103,8 @@ pub enum MeshEvent {
     PathWanted(Fingerprint),
     /// The peer's packets take this path from now on; `None` when there is none.
     PathChosen(Fingerprint, Option<Path>),
+    /// The session with a relay ends soon, or is dead: another is to be opened. Told once for each session.
+    RelayDue(RelayId),
 }
 
 /// Why a packet is not sent.
@@ -119,6 +138,8 @@ pub struct MeshCounts {
     pub foreign: u64,
     /// Probes that no peer has made, or not for us.
     pub probes_refused: u64,
+    /// Frames that no relay of ours has made, or that came before.
+    pub relayed_refused: u64,
     /// Messages of WireGuard, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Packets in tunnels that were not from the one end to the other (SECURITY R56).
@@ -151,6 +172,7 @@ impl Mesh {
             tunnels: Tunnels::new(secret, mtu),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            relays: BTreeMap::new(),
             budget: ProbeBudget::default(),
             transmits: VecDeque::new(),
             packets: VecDeque::new(),
@@ -180,6 +202,8 @@ impl Mesh {
         self.peers.entry(peer).or_insert_with(|| Peer {
             address,
             paths: Paths::default(),
+            relays: Vec::new(),
+            greeted: None,
             waiting: VecDeque::new(),
             asked: None,
         });
@@ -206,62 +230,133 @@ impl Mesh {
         self.handle_timeout(now);
     }
 
-    /// A way to a peer through a relay, and how it stands.
-    pub fn set_relay(
-        &mut self,
-        peer: &Fingerprint,
-        relay: RelayId,
-        health: Health,
-        rtt: Option<Duration>,
-        now: Duration,
-    ) {
+    /// A relay has opened a session, which takes the place of the one before.
+    pub fn open_relay(&mut self, id: RelayId, client: RelayClient, now: Duration) {
+        self.relays.insert(id, Relay { client, told: None, due_told: false });
+        self.handle_timeout(now);
+    }
+
+    /// Ends the session with a relay.
+    pub fn close_relay(&mut self, id: RelayId, now: Duration) {
+        self.relays.remove(&id);
+        let through: Vec<Fingerprint> = self.peers_through(id);
+        for peer in through {
+            if let Some(known) = self.peers.get_mut(&peer) {
+                known.paths.set_relay(id, Health::Unproven, None);
+            }
+            self.choose(peer, now);
+        }
+    }
+
+    /// The relays that the peer's record names, as far as we have sessions with them.
+    pub fn set_relays(&mut self, peer: &Fingerprint, relays: Vec<RelayId>, now: Duration) {
         let Some(known) = self.peers.get_mut(peer) else { return };
-        known.paths.set_relay(relay, health, rtt);
+        for gone in known.relays.iter().filter(|id| !relays.contains(id)) {
+            known.paths.set_relay(*gone, Health::Unproven, None);
+        }
+        known.relays = relays;
+        for id in &known.relays {
+            let (health, rtt) =
+                self.relays.get(id).map_or((Health::Unproven, None), |relay| relay.standing(now));
+            known.paths.set_relay(*id, health, rtt);
+        }
         self.choose(*peer, now);
+    }
+
+    /// How the relays stand, and how long there and back takes.
+    #[must_use]
+    pub fn relays(&self, now: Duration) -> Vec<(RelayId, Health, Option<Duration>)> {
+        let standing = |(id, relay): (&RelayId, &Relay)| {
+            let (health, rtt) = relay.standing(now);
+            (*id, health, rtt)
+        };
+        self.relays.iter().map(standing).collect()
+    }
+
+    fn peers_through(&self, id: RelayId) -> Vec<Fingerprint> {
+        let through = self.peers.iter().filter(|(_, known)| known.relays.contains(&id));
+        through.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Looks at the relays after anything has happened to them: sends what they have to say, and tells the peers' paths how they stand.
+    fn tend_relays(&mut self, now: Duration) {
+        let mut changed = Vec::new();
+        for (id, relay) in &mut self.relays {
+            while let Some(call) = relay.client.poll_transmit() {
+                let transmit = MeshTransmit { to: call.to, peer: None, datagram: call.datagram[..].into() };
+                push(&mut self.transmits, transmit, &mut self.counts.overflow);
+            }
+            let standing = relay.standing(now);
+            if relay.told != Some(standing) {
+                relay.told = Some(standing);
+                changed.push((*id, standing));
+            }
+            if relay.client.is_due(now) && !std::mem::replace(&mut relay.due_told, true) {
+                push(&mut self.events, MeshEvent::RelayDue(*id), &mut self.counts.overflow);
+            }
+        }
+        for (id, (health, rtt)) in changed {
+            for peer in self.peers_through(id) {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.paths.set_relay(id, health, rtt);
+                }
+                self.choose(peer, now);
+            }
+        }
     }
 
     /// A datagram came in from `from`. Whether it was the mesh's; one that was not is another protocol's on the same socket.
     ///
     /// One from within the mesh has come through a tunnel: it would have that tunnel lead through itself, and is dropped.
     pub fn handle_datagram(&mut self, from: SocketAddr, datagram: BytesMut, now: Duration) -> bool {
-        if !self.is_outside(&from) {
-            self.counts.foreign += 1;
-            return false;
-        }
         match Wire::read(&datagram) {
-            Some(Wire::Frame { kind, body }) => {
-                let peer = session_of(body).and_then(|session| self.sessions.get(&session).copied());
-                let made_by = peer.filter(|peer| {
-                    let known = self.peers.get_mut(peer);
-                    known.is_some_and(|known| known.paths.handle_frame(kind, body, from, now))
-                });
-                match made_by {
-                    Some(peer) => self.choose(peer, now),
-                    None => self.counts.probes_refused += 1,
-                }
-                true
-            }
-            Some(Wire::WireGuard(_)) => {
+            Some(Wire::Frame { kind, body }) => self.handle_frame(from, kind, body, now),
+            Some(Wire::WireGuard(_)) if self.is_outside(&from) => {
                 self.open(Path::Direct(from), from, datagram, now);
                 true
             }
-            None => {
+            Some(Wire::WireGuard(_)) | None => {
                 self.counts.foreign += 1;
                 false
             }
         }
     }
 
-    /// A relay has passed on what it says is a message of a peer's. Whose it is, the tunnel finds out.
-    pub fn handle_relayed(&mut self, relay: RelayId, message: BytesMut, now: Duration) {
-        if !matches!(Wire::read(&message), Some(Wire::WireGuard(_))) {
+    /// The same for a frame whose header was read already.
+    pub fn handle_frame(&mut self, from: SocketAddr, kind: u8, body: &[u8], now: Duration) -> bool {
+        if !self.is_outside(&from) {
             self.counts.foreign += 1;
-            return;
+            return false;
         }
-        // Stands for the relay where an address is wanted: a cookie goes back the same way. 240/4 is no sender's (RFC 1112).
-        let [a, b, c, d] = relay.0.to_be_bytes();
-        let stand_in = SocketAddr::from((Ipv4Addr::new(0xf0 | a & 0x0f, b, c, d), 1));
-        self.open(Path::Relayed(relay), stand_in, message, now);
+        if matches!(kind, RELAY_DELIVERY | RELAY_ALIVE) {
+            self.hear_relay(from, kind, body, now);
+            return true;
+        }
+        let peer = session_of(body).and_then(|session| self.sessions.get(&session).copied());
+        let made_by = peer.filter(|peer| {
+            let known = self.peers.get_mut(peer);
+            known.is_some_and(|known| known.paths.handle_frame(kind, body, from, now))
+        });
+        match made_by {
+            Some(peer) => self.choose(peer, now),
+            None => self.counts.probes_refused += 1,
+        }
+        true
+    }
+
+    /// A relay says that it is there, or passes on what it says is a message of somebody's. Whose it is, the tunnel finds out.
+    fn hear_relay(&mut self, from: SocketAddr, kind: u8, body: &[u8], now: Duration) {
+        let mut relays = self.relays.iter_mut().filter(|(_, relay)| relay.client.relay() == from);
+        let delivered = relays.find_map(|(id, relay)| {
+            let delivered = relay.client.handle_frame(kind, body, from, now)?;
+            // It stands for the sender's address where one is wanted: a cookie counts for whoever is there.
+            Some((*id, SocketAddr::new(delivered.source.into(), 1), BytesMut::from(delivered.message)))
+        });
+        match delivered {
+            Some((id, source, message)) => self.open(Path::Relayed(id), source, message, now),
+            None if kind == RELAY_ALIVE => self.tend_relays(now),
+            None => self.counts.relayed_refused += 1,
+        }
     }
 
     /// An application sends a packet.
@@ -278,7 +373,7 @@ impl Mesh {
             known.paths.note_sent(now);
         }
         if let Some(datagram) = self.tunnels.seal(&peer, packet, now) {
-            self.send(peer, datagram);
+            self.send(peer, datagram, now);
         }
         self.choose_unless_direct(peer, now);
         Ok(())
@@ -290,6 +385,9 @@ impl Mesh {
             known.paths.handle_moved(now);
             known.asked = None;
         }
+        for relay in self.relays.values_mut() {
+            relay.client.handle_moved(now);
+        }
         self.handle_timeout(now);
     }
 
@@ -297,7 +395,11 @@ impl Mesh {
     pub fn handle_timeout(&mut self, now: Duration) {
         let mut sent = Vec::new();
         self.tunnels.handle_timeout(now, &mut |transmit| sent.push(transmit));
-        self.transmit(None, sent);
+        self.transmit(None, sent, now);
+        for relay in self.relays.values_mut() {
+            relay.client.handle_timeout(now);
+        }
+        self.tend_relays(now);
         let due: Vec<Fingerprint> = self
             .peers
             .iter()
@@ -316,7 +418,8 @@ impl Mesh {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let paths = self.peers.values().filter_map(|known| known.paths.poll_timeout());
-        paths.chain(self.tunnels.poll_timeout()).min()
+        let relays = self.relays.values().filter_map(|relay| relay.client.poll_timeout());
+        paths.chain(self.tunnels.poll_timeout()).chain(relays).min()
     }
 
     /// The next datagram to be sent.
@@ -324,14 +427,26 @@ impl Mesh {
         self.transmits.pop_front()
     }
 
-    /// The next packet for applications: from the overlay address of the peer whose tunnel it came through, and for ours.
-    pub fn poll_packet(&mut self) -> Option<BytesMut> {
+    /// The next packet for applications, and the peer whose tunnel it came through: it is from that one's overlay address, and for ours.
+    pub fn poll_packet(&mut self) -> Option<(Fingerprint, BytesMut)> {
         self.packets.pop_front()
     }
 
     /// The next thing to know.
     pub fn poll_event(&mut self) -> Option<MeshEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether a peer has this address.
+    #[must_use]
+    pub fn has_peer(&self, address: Ipv6Addr) -> bool {
+        self.routes.owner(address).is_some()
+    }
+
+    /// Whether packets went to a peer or came from it of late.
+    #[must_use]
+    pub fn is_active(&self, peer: &Fingerprint, now: Duration) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.paths.is_active(now))
     }
 
     /// How a peer stands.
@@ -362,6 +477,8 @@ impl Mesh {
 
     fn open(&mut self, path: Path, from: SocketAddr, message: BytesMut, now: Duration) {
         let length = message.len();
+        let (kind, index) =
+            (message.first().copied(), message.get(4..).and_then(|rest| rest.first_chunk::<4>().copied()));
         let mut sent = Vec::new();
         let opened = self.tunnels.open(from, message, now, &mut |transmit| sent.push(transmit));
         let (peer, packet) = match opened {
@@ -369,13 +486,29 @@ impl Mesh {
             Opened::Heard(peer) => (peer, None),
             Opened::Refused(refusal) => {
                 *self.counts.refused.entry(refusal).or_default() += 1;
-                return self.transmit(Some((path, None)), sent);
+                return self.transmit(Some((path, from, None)), sent, now);
             }
         };
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.paths.handle_data(path, length, now);
+        if path == Path::Direct(from) {
+            match (kind, sent.first()) {
+                (Some(INITIATION), Some(response)) => {
+                    let index = response.datagram.get(4..).and_then(|rest| rest.first_chunk::<4>());
+                    known.greeted = index.map(|index| (from, *index));
+                }
+                // Only whoever has received our answer there can have made this: the handshake was a challenge of its path (SECURITY R24).
+                (Some(DATA), _)
+                    if known.greeted.is_some() && known.greeted == index.map(|index| (from, index)) =>
+                {
+                    known.greeted = None;
+                    known.paths.proven_by_handshake(from, now);
+                }
+                _ => {}
+            }
+        }
         let (source, destination) = (known.address, self.address);
-        self.transmit(Some((path, Some(peer))), sent);
+        self.transmit(Some((path, from, Some(peer))), sent, now);
         if let Some(mut packet) = packet {
             let inner = InnerPacket::read(&packet).and_then(|inner| {
                 inner.check(source, destination)?;
@@ -384,7 +517,7 @@ impl Mesh {
             match inner {
                 Ok(length) => {
                     packet.truncate(length);
-                    push(&mut self.packets, packet, &mut self.counts.overflow);
+                    push(&mut self.packets, (peer, packet), &mut self.counts.overflow);
                 }
                 Err(_) => self.counts.inner_refused += 1,
             }
@@ -393,13 +526,21 @@ impl Mesh {
     }
 
     /// Sends what tunnels have made; `back` is where the message came from that they answer.
-    fn transmit(&mut self, back: Option<(Path, Option<Fingerprint>)>, sent: Vec<TunnelTransmit>) {
+    fn transmit(
+        &mut self,
+        back: Option<(Path, SocketAddr, Option<Fingerprint>)>,
+        sent: Vec<TunnelTransmit>,
+        now: Duration,
+    ) {
         for TunnelTransmit { to, datagram } in sent {
             match (to, back) {
-                (TunnelDestination::Peer(peer), _) => self.send(peer, datagram),
-                (TunnelDestination::Back, Some((path, peer))) => {
-                    let transmit = MeshTransmit { path, peer, datagram };
-                    push(&mut self.transmits, transmit, &mut self.counts.overflow);
+                (TunnelDestination::Peer(peer), _) => self.send(peer, datagram, now),
+                (TunnelDestination::Back, Some((path, from, peer))) => {
+                    let overlay = match from {
+                        SocketAddr::V6(from) => *from.ip(),
+                        SocketAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
+                    };
+                    self.send_over(path, overlay, peer, datagram, now);
                 }
                 (TunnelDestination::Back, None) => {}
             }
@@ -407,17 +548,37 @@ impl Mesh {
     }
 
     /// Sends a datagram to a peer over the path in use; without one it waits.
-    fn send(&mut self, peer: Fingerprint, datagram: BytesMut) {
+    fn send(&mut self, peer: Fingerprint, datagram: BytesMut, now: Duration) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         if let Some(path) = known.paths.chosen() {
-            let transmit = MeshTransmit { path, peer: Some(peer), datagram };
-            return push(&mut self.transmits, transmit, &mut self.counts.overflow);
+            let overlay = known.address;
+            return self.send_over(path, overlay, Some(peer), datagram, now);
         }
         if known.waiting.len() >= MAX_WAITING {
             known.waiting.pop_front();
             self.counts.overflow += 1;
         }
         known.waiting.push_back(datagram);
+    }
+
+    /// Sends a datagram over this path; `overlay` is whom a relay passes it on to.
+    fn send_over(
+        &mut self,
+        path: Path,
+        overlay: Ipv6Addr,
+        peer: Option<Fingerprint>,
+        datagram: BytesMut,
+        now: Duration,
+    ) {
+        let transmit = match path {
+            Path::Direct(to) => MeshTransmit { to, peer, datagram },
+            Path::Relayed(id) => {
+                let Some(relay) = self.relays.get_mut(&id) else { return };
+                let Some(datagram) = relay.client.seal(overlay, &datagram, now) else { return };
+                MeshTransmit { to: relay.client.relay(), peer, datagram: datagram[..].into() }
+            }
+        };
+        push(&mut self.transmits, transmit, &mut self.counts.overflow);
     }
 
     /// The same as [`Mesh::choose`] for every packet: where a direct path is in use, time and probes say when that changes.
@@ -432,18 +593,12 @@ impl Mesh {
     fn choose(&mut self, peer: Fingerprint, now: Duration) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         while let Some(probe) = known.paths.poll_transmit() {
-            let path = Path::Direct(probe.to);
-            let transmit = MeshTransmit { path, peer: Some(peer), datagram: probe.datagram[..].into() };
+            let transmit =
+                MeshTransmit { to: probe.to, peer: Some(peer), datagram: probe.datagram[..].into() };
             push(&mut self.transmits, transmit, &mut self.counts.overflow);
         }
         if let Some(chosen) = known.paths.take_change(now) {
             push(&mut self.events, MeshEvent::PathChosen(peer, chosen), &mut self.counts.overflow);
-        }
-        if let Some(path) = known.paths.chosen() {
-            for datagram in known.waiting.drain(..) {
-                let transmit = MeshTransmit { path, peer: Some(peer), datagram };
-                push(&mut self.transmits, transmit, &mut self.counts.overflow);
-            }
         }
         let direct = matches!(known.paths.chosen(), Some(Path::Direct(_)));
         let (asked_at, times) = known.asked.map_or((None, 0), |(at, times)| (Some(at), times));
@@ -456,6 +611,19 @@ impl Mesh {
             known.asked = Some((now, times + 1));
             push(&mut self.events, MeshEvent::PathWanted(peer), &mut self.counts.overflow);
         }
+        if let Some(path) = known.paths.chosen() {
+            let overlay = known.address;
+            for datagram in std::mem::take(&mut known.waiting) {
+                self.send_over(path, overlay, Some(peer), datagram, now);
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// How ways through it stand.
+    fn standing(&self, now: Duration) -> (Health, Option<Duration>) {
+        (self.client.health(now), self.client.rtt())
     }
 }
 

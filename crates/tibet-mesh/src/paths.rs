@@ -164,11 +164,17 @@ impl Paths {
                 self.doubt_the_one_in_use(from, now);
             }
             Some(Candidate { state: State::Asked { .. }, .. }) => {}
-            // Nobody is sent more than he sent (SECURITY R15).
-            _ if length < PROBE_LENGTH => {}
+            // Nobody is sent more than he sent (SECURITY R15), and without an agreement there is nothing to ask with.
+            _ if length < PROBE_LENGTH || self.keys.is_empty() => {}
             Some(candidate) => candidate.state = State::Asked { times: PROBES - 1, next: now },
             None => self.add(from, State::Asked { times: PROBES - 1, next: now }),
         }
+    }
+
+    /// A handshake with the peer was completed over this address: it has received there what it could not have guessed (SECURITY R24). So a peer that
+    /// knows nothing of probes, any implementation of WireGuard, has a path too.
+    pub fn proven_by_handshake(&mut self, from: SocketAddr, now: Duration) {
+        self.proven(from, now);
     }
 
     /// A packet went to the peer.
@@ -236,6 +242,8 @@ impl Paths {
     /// When [`Paths::handle_timeout`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
+        // Without an agreement there is nothing to ask with.
+        self.keys.back()?;
         let (active_until, urgent) = (self.active_until(), self.urgent_at());
         let due = |candidate: &Candidate| {
             candidate.due(self.chosen == Some(Path::Direct(candidate.address)), urgent, active_until)

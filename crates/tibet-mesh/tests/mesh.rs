@@ -3,19 +3,25 @@
 mod common;
 
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use common::{CONE, NatKind, SYMMETRIC, World, secret};
 use jis::{Endpoint, Fingerprint};
 use tibet_mesh::{
-    Health, Mesh, MeshEvent, Path, PeerError, ProbeKeys, RelayId, Role, TunnelStats, Undeliverable,
+    Mesh, MeshEvent, Path, PeerError, ProbeKeys, RelayClient, RelayConfig, RelayId, RelayKeys, RelayOpening,
+    RelayServer, Role, TunnelStats, Tunnels, Undeliverable, Wire,
 };
 
 const RELAY: RelayId = RelayId(1);
-/// How long a datagram takes over the relay.
+/// How long a datagram takes over the relay: twice half of it.
 const RELAYED: Duration = Duration::from_millis(25);
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+fn relay_address() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 1], 7150))
+}
 
 fn identity(device: usize) -> Fingerprint {
     Fingerprint::of_inception(&[u8::try_from(device).expect("few devices")])
@@ -30,6 +36,17 @@ fn packet(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> BytesMut {
     bytes
 }
 
+/// Has the relay open a session for a device that is seen at `from`, and names it in its record.
+fn open_relay(relay: &mut RelayServer, device: &Fingerprint, from: SocketAddr, now: Duration) -> RelayClient {
+    let (ours, theirs, request) = (secret(11), secret(12), [9; 32]);
+    let keys = RelayKeys::for_relay(&theirs, &ours.public_key(), &request).expect("keys");
+    let address = device.overlay_address("tibet");
+    let opening = RelayOpening { owner: *device, address, keys, from, accepts: true, lifetime: LIFETIME };
+    let session = relay.open(opening, now).expect("room");
+    let keys = RelayKeys::for_device(&ours, &theirs.public_key(), &request).expect("keys");
+    RelayClient::new(keys, session, relay_address(), LIFETIME, now)
+}
+
 /// Two devices, a relay between them, and what has arrived at each.
 struct Pair {
     world: World,
@@ -37,9 +54,11 @@ struct Pair {
     /// Whether consents are exchanged when a path is wanted.
     consents: bool,
     agreements: u8,
+    relay: RelayServer,
     relay_works: bool,
-    /// On the way over the relay: when it arrives, at whom.
-    relayed: VecDeque<(Duration, usize, BytesMut)>,
+    /// On the way to the relay, and from it: when it arrives there, from where or at which device.
+    to_relay: VecDeque<(Duration, SocketAddr, BytesMut)>,
+    from_relay: VecDeque<(Duration, usize, Vec<u8>)>,
     arrived: [Vec<(Duration, BytesMut)>; 2],
     over_relay: usize,
 }
@@ -53,18 +72,42 @@ impl Pair {
             meshes: [mesh(0, 1), mesh(1, 2)],
             consents: true,
             agreements: 0,
+            relay: RelayServer::new(RelayConfig::default(), [7; 32]),
             relay_works: true,
-            relayed: VecDeque::new(),
+            to_relay: VecDeque::new(),
+            from_relay: VecDeque::new(),
             arrived: Default::default(),
             over_relay: 0,
         };
         pair.meshes[0].set_peer(identity(1), secret(2).public_key()).expect("a peer");
         pair.meshes[1].set_peer(identity(0), secret(1).public_key()).expect("a peer");
         for device in 0..2 {
-            let now = pair.world.now;
-            pair.meshes[device].set_relay(&identity(1 - device), RELAY, Health::Proven, None, now);
+            let (now, from) = (pair.world.now, pair.world.observed(device));
+            let client = open_relay(&mut pair.relay, &identity(device), from, now);
+            pair.meshes[device].open_relay(RELAY, client, now);
+            pair.meshes[device].set_relays(&identity(1 - device), vec![RELAY], now);
         }
         pair
+    }
+
+    /// Has what is on its way to the relay, and from it, arrive.
+    fn relay(&mut self) {
+        let now = self.world.now;
+        while self.to_relay.front().is_some_and(|(at, ..)| *at <= now) {
+            let (_, from, datagram) = self.to_relay.pop_front().expect("seen");
+            let Some(Wire::Frame { kind, body }) = Wire::read(&datagram) else { panic!("no frame") };
+            self.relay.handle_frame(kind, body, from, now);
+        }
+        let observed = [self.world.observed(0), self.world.observed(1)];
+        self.relay.handle_turn_end(|to, datagram| {
+            if let Some(device) = observed.iter().position(|seen| *seen == to) {
+                self.from_relay.push_back((now + RELAYED / 2, device, datagram));
+            }
+        });
+        while self.from_relay.front().is_some_and(|(at, ..)| *at <= now) {
+            let (_, device, datagram) = self.from_relay.pop_front().expect("seen");
+            assert!(self.meshes[device].handle_datagram(relay_address(), datagram[..].into(), now));
+        }
     }
 
     fn address(&self, device: usize) -> Ipv6Addr {
@@ -100,16 +143,15 @@ impl Pair {
                 let now = self.world.now;
                 self.meshes[device].handle_timeout(now);
                 while let Some(transmit) = self.meshes[device].poll_transmit() {
-                    match transmit.path {
-                        Path::Direct(to) => self.world.send(device, to, transmit.datagram.to_vec()),
-                        Path::Relayed(_) if self.relay_works => {
-                            self.over_relay += 1;
-                            self.relayed.push_back((now + RELAYED, 1 - device, transmit.datagram));
-                        }
-                        Path::Relayed(_) => {}
+                    if transmit.to != relay_address() {
+                        self.world.send(device, transmit.to, transmit.datagram.to_vec());
+                    } else if self.relay_works {
+                        self.over_relay += usize::from(transmit.peer.is_some());
+                        let from = self.world.observed(device);
+                        self.to_relay.push_back((now + RELAYED / 2, from, transmit.datagram));
                     }
                 }
-                while let Some(packet) = self.meshes[device].poll_packet() {
+                while let Some((_, packet)) = self.meshes[device].poll_packet() {
                     self.arrived[device].push((now, packet));
                 }
                 while let Some(event) = self.meshes[device].poll_event() {
@@ -121,7 +163,8 @@ impl Pair {
                 continue;
             }
             let timers = self.meshes.iter().filter_map(Mesh::poll_timeout);
-            let relayed = self.relayed.front().map(|(at, ..)| *at);
+            let to_relay = self.to_relay.front().map(|(at, ..)| *at);
+            let relayed = to_relay.into_iter().chain(self.from_relay.front().map(|(at, ..)| *at));
             let next = timers.chain(self.world.next()).chain(relayed).min().filter(|next| *next <= end);
             let Some(next) = next else { break };
             self.world.now = self.world.now.max(next);
@@ -130,10 +173,7 @@ impl Pair {
                 let datagram = BytesMut::from(&arrival.datagram[..]);
                 assert!(self.meshes[arrival.device].handle_datagram(arrival.from, datagram, now));
             }
-            while self.relayed.front().is_some_and(|(at, ..)| *at <= now) {
-                let (_, device, message) = self.relayed.pop_front().expect("seen");
-                self.meshes[device].handle_relayed(RELAY, message, now);
-            }
+            self.relay();
         }
         self.world.now = end;
     }
@@ -191,10 +231,9 @@ fn behind_two_symmetric_nats_everything_goes_over_the_relay_and_arrives() {
 fn without_any_path_the_newest_packets_wait_for_one() {
     let mut pair = Pair::behind([None, None]);
     pair.consents = false;
-    pair.relay_works = false;
     for device in 0..2 {
         let now = pair.world.now;
-        pair.meshes[device].set_relay(&identity(1 - device), RELAY, Health::Unproven, None, now);
+        pair.meshes[device].close_relay(RELAY, now);
     }
     pair.say(0, b"wait");
     pair.run(Duration::from_secs(1));
@@ -242,15 +281,28 @@ fn r56_packets_are_from_the_one_end_and_for_the_other() {
     let third = Fingerprint::of_inception(b"third");
     let mut careless = Mesh::new("tibet", &third, &secret(1), 1280);
     careless.set_peer(identity(1), secret(2).public_key()).expect("a peer");
-    careless.set_relay(&identity(1), RELAY, Health::Proven, None, now);
+    let from = SocketAddr::from(([192, 0, 2, 77], 7150));
+    let client = open_relay(&mut pair.relay, &third, from, now);
+    careless.open_relay(RELAY, client, now);
+    careless.set_relays(&identity(1), vec![RELAY], now);
     careless.handle_packet(packet(careless.address(), b, b"forged"), now).expect("its own address");
+    let mut inbox = Vec::new();
     for _ in 0..4 {
         while let Some(transmit) = careless.poll_transmit() {
-            pair.meshes[1].handle_relayed(RELAY, transmit.datagram, now);
+            inbox.push((from, transmit.datagram));
         }
         while let Some(transmit) = pair.meshes[1].poll_transmit() {
-            careless.handle_relayed(RELAY, transmit.datagram, now);
+            inbox.push((pair.world.observed(1), transmit.datagram));
         }
+        for (from, datagram) in inbox.drain(..) {
+            let Some(Wire::Frame { kind, body }) = Wire::read(&datagram) else { continue };
+            pair.relay.handle_frame(kind, body, from, now);
+        }
+        let second = pair.world.observed(1);
+        pair.relay.handle_turn_end(|to, datagram| {
+            let receiver = if to == second { &mut pair.meshes[1] } else { &mut careless };
+            receiver.handle_datagram(relay_address(), datagram[..].into(), now);
+        });
     }
     assert!(pair.meshes[1].poll_packet().is_none());
     assert_eq!(pair.meshes[1].counts().inner_refused, 1);
@@ -271,13 +323,60 @@ fn nobodys_key_is_anothers_and_nobodys_word_takes_a_peers_place() {
 #[test]
 fn a_datagram_from_within_the_mesh_is_dropped() {
     let mut pair = Pair::behind([None, None]);
-    pair.say(0, b"hello");
     let now = pair.world.now;
-    let transmit = pair.meshes[0].poll_transmit().expect("a handshake");
-    let inside = std::net::SocketAddr::new(pair.address(0).into(), 7150);
-    assert!(!pair.meshes[1].handle_datagram(inside, transmit.datagram.clone(), now));
+    for device in 0..2 {
+        pair.meshes[device].close_relay(RELAY, now);
+        while pair.meshes[device].poll_transmit().is_some() {}
+    }
+    let mut peer = stock();
+    let handshake =
+        peer.seal(&identity(1), packet(pair.address(0), pair.address(1), b""), now).expect("a handshake");
+    let inside = SocketAddr::new(pair.address(0).into(), 7150);
+    assert!(!pair.meshes[1].handle_datagram(inside, handshake.clone(), now));
     assert!(pair.meshes[1].poll_transmit().is_none());
     let outside = pair.world.address(0);
-    assert!(pair.meshes[1].handle_datagram(outside, transmit.datagram, now));
+    assert!(pair.meshes[1].handle_datagram(outside, handshake, now));
     assert!(pair.meshes[1].poll_transmit().is_some());
+}
+
+/// Device 0 as any implementation of WireGuard has it: with tunnels, and without probes.
+fn stock() -> Tunnels {
+    let mut stock = Tunnels::new(&secret(1), 1280);
+    assert!(stock.set(identity(1), secret(2).public_key()));
+    stock
+}
+
+/// SECURITY R24: whoever completes a handshake has shown where it is. Whoever only repeats what he has overheard has not.
+#[test]
+fn r24_a_peer_that_knows_no_probes_is_where_its_handshake_was_completed() {
+    let mut mesh = Mesh::new("tibet", &identity(1), &secret(2), 1280);
+    mesh.set_peer(identity(0), secret(1).public_key()).expect("a peer");
+    let (now, mut stock) = (Duration::from_secs(1000), stock());
+    let (own, other) = (identity(0).overlay_address("tibet"), mesh.address());
+    let [home, thief] = [1, 2].map(|last| SocketAddr::from(([192, 0, 2, last], 51820)));
+    let begun = stock.seal(&identity(1), packet(own, other, b"hello"), now).expect("a handshake");
+    assert!(mesh.handle_datagram(home, begun, now));
+    assert_eq!(
+        mesh.status(&identity(0), now).expect("a peer").chosen,
+        None,
+        "anybody can repeat an initiation"
+    );
+    let answer = mesh.poll_transmit().expect("an answer");
+    assert_eq!(answer.to, home);
+    let mut sent = Vec::new();
+    stock.open(SocketAddr::from(([198, 51, 100, 2], 7150)), answer.datagram, now, &mut |transmit| {
+        sent.push(transmit.datagram);
+    });
+    let first = sent.pop().expect("what waited");
+    // Overheard, and sent on before it arrives: genuine, and it proves nothing of where it came from.
+    assert!(mesh.handle_datagram(thief, first, now));
+    assert_eq!(mesh.poll_packet().map(|(peer, _)| peer), Some(identity(0)));
+    assert_eq!(mesh.status(&identity(0), now).expect("a peer").chosen, None);
+    let second = stock.seal(&identity(1), packet(own, other, b"again"), now).expect("sealed");
+    assert!(mesh.handle_datagram(home, second, now));
+    assert_eq!(mesh.status(&identity(0), now).expect("a peer").chosen, Some(Path::Direct(home)));
+    assert_eq!(mesh.poll_timeout().filter(|due| *due <= now), None, "nothing is asked without an agreement");
+    mesh.handle_packet(packet(other, own, b"welcome"), now).expect("a packet");
+    let back = std::iter::from_fn(|| mesh.poll_transmit()).last().expect("a message");
+    assert_eq!(back.to, home);
 }
