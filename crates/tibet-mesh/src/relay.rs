@@ -261,7 +261,7 @@ pub struct RelayConfig {
     pub total_bytes_per_second: u64,
     /// Bytes that all send at once. An eighth of a second's worth.
     pub total_burst: u64,
-    /// Sessions at once, each of at most 5 KiB: 0.5 KiB, and the targets of the hour. 65 536.
+    /// Sessions at once, each of at most 5 KiB: 1 KiB, and the targets of the hour. 65 536.
     pub sessions: usize,
 }
 
@@ -406,8 +406,8 @@ pub struct RelayServer {
     opened: u64,
     slots: Vec<Option<Box<Open>>>,
     free: Vec<usize>,
-    sessions: BTreeMap<u64, usize>,
-    addresses: BTreeMap<u128, usize>,
+    sessions: Index,
+    addresses: Index,
     owners: BTreeMap<Fingerprint, usize>,
     ends: BTreeSet<(Duration, usize)>,
     /// What those without a session have used.
@@ -540,14 +540,15 @@ impl RelayServer {
     /// A relay without sessions. `secret` is random, drawn for this start of the relay.
     #[must_use]
     pub fn new(config: RelayConfig, secret: [u8; 32]) -> Self {
+        let (sessions, addresses) = (Index::new(&secret, 1), Index::new(&secret, 2));
         Self {
             config,
             secret: Secret(Zeroizing::new(secret)),
             opened: 0,
             slots: Vec::new(),
             free: Vec::new(),
-            sessions: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            sessions,
+            addresses,
             owners: BTreeMap::new(),
             ends: BTreeSet::new(),
             past: BTreeMap::new(),
@@ -566,7 +567,7 @@ impl RelayServer {
     pub fn open(&mut self, opening: RelayOpening, now: Duration) -> Result<Session, RelayRefusal> {
         let RelayOpening { owner, address, keys, from, accepts, lifetime } = opening;
         self.handle_timeout(now);
-        let holder = self.addresses.get(&address.to_bits()).and_then(|slot| self.at(*slot));
+        let holder = self.addresses.get(address.to_bits()).and_then(|slot| self.at(slot));
         if holder.is_some_and(|holder| holder.owner != owner) {
             return Err(RelayRefusal::AddressTaken(address));
         }
@@ -597,7 +598,7 @@ impl RelayServer {
             self.slots.len() - 1
         });
         self.slots[slot] = Some(open);
-        self.sessions.insert(u64::from_be_bytes(session), slot);
+        self.sessions.insert(name_of(&session), slot);
         self.addresses.insert(address.to_bits(), slot);
         self.owners.insert(owner, slot);
         self.ends.insert((ends, slot));
@@ -701,7 +702,7 @@ impl RelayServer {
         loop {
             self.opened += 1;
             let session = number(&self.secret.0, b"session", &self.opened.to_be_bytes());
-            if !self.sessions.contains_key(&u64::from_be_bytes(session)) {
+            if self.sessions.get(name_of(&session)).is_none() {
                 return session;
             }
         }
@@ -710,8 +711,8 @@ impl RelayServer {
     fn end(&mut self, slot: usize, now: Duration) -> bool {
         let Some(open) = self.slots.get_mut(slot).and_then(Option::take) else { return false };
         self.free.push(slot);
-        self.sessions.remove(&u64::from_be_bytes(open.session));
-        self.addresses.remove(&open.address.to_bits());
+        self.sessions.remove(name_of(&open.session));
+        self.addresses.remove(open.address.to_bits());
         self.owners.remove(&open.owner);
         self.ends.remove(&(open.ends, slot));
         if let Some(queue) = self.turn.queue(open.queue) {
@@ -741,7 +742,7 @@ impl RelayServer {
 
     fn pass_on(&mut self, body: &[u8], now: Duration) -> Result<(), RelayDrop> {
         let frame = Carried::read(body).ok_or(RelayDrop::Malformed)?;
-        let sender = find(&mut self.slots, self.sessions.get(&u64::from_be_bytes(frame.session)), now);
+        let sender = find(&mut self.slots, self.sessions.get(name_of(&frame.session)), now);
         let sender = sender.ok_or(RelayDrop::NoSession)?;
         if !frame.is_made_with(&sender.keys.theirs, RELAY_SEND) {
             return Err(RelayDrop::Forged);
@@ -760,7 +761,7 @@ impl RelayServer {
             return Err(RelayDrop::Total);
         }
         // From here on it is about the target, and nothing of it shows.
-        let target = find(&mut self.slots, self.addresses.get(&frame.address.to_bits()), now);
+        let target = find(&mut self.slots, self.addresses.get(frame.address.to_bits()), now);
         let target = target.ok_or(RelayDrop::Absent)?;
         if !target.accepts {
             return Err(RelayDrop::NotAccepting);
@@ -786,7 +787,7 @@ impl RelayServer {
 
     fn answer(&mut self, body: &[u8], from: SocketAddr, now: Duration) -> Result<(), RelayDrop> {
         let call = Called::read(body).ok_or(RelayDrop::Malformed)?;
-        let open = find(&mut self.slots, self.sessions.get(&u64::from_be_bytes(call.session)), now);
+        let open = find(&mut self.slots, self.sessions.get(name_of(&call.session)), now);
         let open = open.ok_or(RelayDrop::NoSession)?;
         if !call.is_made_with(&open.keys.theirs, RELAY_CALL) {
             return Err(RelayDrop::Forged);
@@ -814,9 +815,71 @@ impl RelayServer {
     }
 }
 
+/// Finds a slot by its name, in one or two steps into memory: every datagram is looked up twice. Which names share a place depends on a secret, so that nobody can choose
+/// many that do.
+struct Index {
+    mix: [u64; 2],
+    /// As many as there are names, or up to twice as many: a power of two.
+    places: Vec<Vec<(u128, usize)>>,
+    names: usize,
+}
+
+/// A session's name in an index.
+fn name_of(session: &Session) -> u128 {
+    u64::from_be_bytes(*session).into()
+}
+
+impl Index {
+    fn new(secret: &[u8; 32], which: u8) -> Self {
+        let part = |half| u64::from_be_bytes(number(secret, b"index", &[which, half]));
+        Self { mix: [part(1), part(2)], places: vec![Vec::new()], names: 0 }
+    }
+
+    fn place(&self, name: u128) -> usize {
+        let (high, low) = ((name >> 64) as u64, name as u64);
+        let product = u128::from(high ^ self.mix[0]) * u128::from(low ^ self.mix[1]);
+        // Both halves of the product: each bit of the name reaches them.
+        ((product >> 64) as u64 ^ product as u64) as usize & (self.places.len() - 1)
+    }
+
+    fn get(&self, name: u128) -> Option<usize> {
+        let entries = self.places.get(self.place(name))?;
+        entries.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot)
+    }
+
+    /// Adds a name that is not there.
+    fn insert(&mut self, name: u128, slot: usize) {
+        if self.names >= self.places.len() {
+            let wider = vec![Vec::new(); 2 * self.places.len()];
+            let entries = std::mem::replace(&mut self.places, wider);
+            entries.into_iter().flatten().for_each(|(name, slot)| self.put(name, slot));
+        }
+        self.put(name, slot);
+        self.names += 1;
+    }
+
+    fn put(&mut self, name: u128, slot: usize) {
+        let place = self.place(name);
+        self.places[place].push((name, slot));
+    }
+
+    fn remove(&mut self, name: u128) {
+        let place = self.place(name);
+        let before = self.places[place].len();
+        self.places[place].retain(|(known, _)| *known != name);
+        self.names -= before - self.places[place].len();
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// A session that is not over.
-fn find<'a>(slots: &'a mut [Option<Box<Open>>], slot: Option<&usize>, now: Duration) -> Option<&'a mut Open> {
-    slots.get_mut(*slot?)?.as_deref_mut().filter(|open| now < open.ends)
+fn find(slots: &mut [Option<Box<Open>>], slot: Option<usize>, now: Duration) -> Option<&mut Open> {
+    slots.get_mut(slot?)?.as_deref_mut().filter(|open| now < open.ends)
 }
 
 /// What a device shows that received something at this address: computed and not stored (SECURITY R13).
@@ -833,7 +896,7 @@ fn challenge(secret: &[u8; 32], session: &Session, address: SocketAddr, epoch: u
     number(secret, b"challenge", &input)
 }
 
-/// What nobody but the relay can compute. What for comes first, and neither of the two is the beginning of the other.
+/// What nobody but the relay can compute. What for comes first, and none of the three is the beginning of another.
 fn number(secret: &[u8; 32], what_for: &[u8], input: &[u8]) -> [u8; 8] {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     hasher.update(what_for);
@@ -1131,4 +1194,31 @@ impl RelayClient {
 /// A socket for both kinds of addresses says IPv4 its own way.
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_finds_what_was_put_in_and_nothing_that_was_taken_out() {
+        let mut index = Index::new(&[3; 32], 1);
+        let mut expected = BTreeMap::new();
+        for step in 0..5000_u64 {
+            let name = u128::from(step * 7919 % 1009) << 64 | u128::from(step * 31 % 3);
+            match expected.remove(&name) {
+                Some(_) => index.remove(name),
+                None => {
+                    index.insert(name, step as usize);
+                    expected.insert(name, step as usize);
+                }
+            }
+            index.remove(u128::MAX);
+            assert_eq!(index.get(name), expected.get(&name).copied());
+            assert_eq!(index.names, expected.len());
+        }
+        assert!(expected.len() > 100);
+        assert!(expected.iter().all(|(name, slot)| index.get(*name) == Some(*slot)));
+        assert!(index.places.len() <= 4096 && index.places.iter().all(|place| place.len() < 12));
+    }
 }
