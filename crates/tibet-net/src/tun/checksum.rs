@@ -4,18 +4,20 @@
 
 use super::IPV6_HEADER;
 
-/// Sum of the 16-bit words, the last of them filled up with zero. Adds 32 bits at a time: 64 KiB are far from an overflow.
+/// Sum of the 16-bit words, the last of them filled up with zero.
+///
+/// Adds 32 bits at a time: 64 KiB are far from an overflow. Additions that look for one all the same keep the compiler from adding several words at once,
+/// which is ten times faster, and this is the most expensive thing that is done to a packet here.
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
-    let mut total = 0_u64;
-    for word in words {
-        let word = u64::from_ne_bytes(*word);
-        total += (word & 0xFFFF_FFFF) + (word >> 32);
-    }
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let last = u64::from_ne_bytes(last);
-    total + (last & 0xFFFF_FFFF) + (last >> 32)
+    words.iter().fold(halves(last), |total, word| total.wrapping_add(halves(*word)))
+}
+
+fn halves(word: [u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(word);
+    (word & 0xFFFF_FFFF).wrapping_add(word >> 32)
 }
 
 /// Sum over the pseudo-header of a packet that begins with `header`.
