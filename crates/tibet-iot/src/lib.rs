@@ -5,6 +5,7 @@
 //! | part | does |
 //! |---|---|
 //! | [`IotNode`] | a node on the network: sockets, time, disk and application round a [`tibet_ping::PingNode`] |
+//! | [`SealedInbox`], [`SealedSender`] | between a node and whoever has the tunnels |
 //! | [`UdpPort`] | the node's main socket: many datagrams per system call, both ways; no peer's error stops it |
 //! | [`Discovery`] | announces on every interface and hears what others announce, as interfaces come and go |
 //! | [`Interfaces`] | which addresses this machine has, and which sources are its neighbours (SECURITY R17) |
@@ -25,7 +26,7 @@ pub use multicast::{
 mod node;
 pub use node::{
     Audit, AuditStore, Events, Frames, IntentAnswer, IntentRequest, IotNode, MAIN_PORT, NodeError, Outbox,
-    Outcome, Question, StartError, TransportConfig,
+    Outcome, Question, SealedInbox, SealedSender, StartError, TransportConfig,
 };
 mod state;
 pub use state::{KnownKey, NodeState, StateError};

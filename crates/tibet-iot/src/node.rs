@@ -16,6 +16,8 @@ mod keeper;
 use keeper::Keeper;
 mod question;
 pub use question::{Events, Outcome, Question};
+mod sealed;
+pub use sealed::{SealedInbox, SealedSender};
 mod shared;
 use shared::{Shared, Waiting};
 
@@ -29,7 +31,8 @@ use std::time::Duration;
 use jis::{Name, PublicKey, UnixTime};
 use tibet_ping::{
     Answered, Ask, AskError, Binding, Discovered, Event, Glob, KeySource, NodeConfig, NodeIdentity,
-    NodeStats, OperatorError, Packet, Peer, PingNode, RestartBound, Rule, Trust, VouchId,
+    NodeStats, OperatorError, Packet, Peer, PingNode, RequestId, RestartBound, RoutingMode, Rule, Trust,
+    VouchId,
 };
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -122,6 +125,8 @@ impl IotNode {
             udp: Mutex::default(),
             sent: Mutex::default(),
             frames: Mutex::default(),
+            tunnels: Mutex::default(),
+            inbox: Mutex::default(),
             outbox: Mutex::default(),
         };
         let keeper = Mutex::new(Some(Keeper::new(state, audit)));
@@ -143,6 +148,17 @@ impl IotNode {
     #[must_use]
     pub fn outbox(&self) -> Outbox {
         Outbox { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Says who has the tunnels, or that nobody has any more. It may hold a [`SealedInbox`] and by that the node itself: take it back when the node is done with.
+    pub fn set_tunnels(&self, tunnels: Option<Box<dyn SealedSender>>) {
+        *self.shared.tunnels() = tunnels;
+    }
+
+    /// Takes what came through tunnels.
+    #[must_use]
+    pub fn sealed_inbox(&self) -> SealedInbox {
+        SealedInbox { shared: Arc::clone(&self.shared) }
     }
 
     /// Goes on the network, and returns the address of its socket.
@@ -219,7 +235,7 @@ impl IotNode {
         self.running.as_ref().map(|running| running.address)
     }
 
-    /// Asks a device, and waits for the answer; `None` when there is none in time. A `pending` answer is returned if the decision does not
+    /// Asks a device as [`ask`](Self::ask) does, and waits for the answer; `None` when there is none in time. A `pending` answer is returned if the decision does not
     /// follow within [`Ask::decision_timeout`].
     ///
     /// # Errors
@@ -237,17 +253,48 @@ impl IotNode {
         Ok(answer)
     }
 
-    /// Asks a device; what comes of it is told one by one.
+    /// Asks a device; what comes of it is told one by one. Where there is a live tunnel to it, the question goes through that, without a signature of its
+    /// own; unless [`Ask::to`] names another way, it is for the mesh, or a sealed ping cannot carry it.
     ///
     /// # Errors
     /// [`AskError`]; then nothing was sent.
     pub fn ask(&self, ask: Ask) -> Result<Question, AskError> {
+        let straight = ask.to.is_none() && ask.routing == RoutingMode::Direct;
+        if straight && self.has_tunnel(&ask.target) {
+            match self.begin(ask.clone(), PingNode::sealed_ping) {
+                Err(AskError::Encode(_)) => {}
+                other => return other,
+            }
+        }
+        self.begin(ask, PingNode::ping)
+    }
+
+    /// Asks a device through the tunnel to it and in no other way; what comes of it is told one by one.
+    ///
+    /// # Errors
+    /// [`AskError`]; then nothing was sent. [`AskError::NoTunnel`] where there is none.
+    pub fn ask_sealed(&self, ask: Ask) -> Result<Question, AskError> {
+        if !self.has_tunnel(&ask.target) {
+            return Err(AskError::NoTunnel(ask.target));
+        }
+        self.begin(ask, PingNode::sealed_ping)
+    }
+
+    fn has_tunnel(&self, peer: &Name) -> bool {
+        self.shared.tunnels().as_ref().is_some_and(|tunnels| tunnels.is_live(peer))
+    }
+
+    fn begin(
+        &self,
+        ask: Ask,
+        asked: fn(&mut PingNode, Ask, tibet_ping::Now) -> Result<RequestId, AskError>,
+    ) -> Result<Question, AskError> {
         let (sender, outcomes) = mpsc::unbounded_channel();
         // Before the node is let go, so that no answer comes first.
         let mut node = self.shared.node();
         let mut waiting = self.shared.waiting();
         let waiting = waiting.as_mut().ok_or(AskError::Stopped)?;
-        let id = node.ping(ask, self.shared.clock.now())?;
+        let id = asked(&mut node, ask, self.shared.clock.now())?;
         waiting.insert(id, sender);
         drop(node);
         self.shared.work.notify_one();

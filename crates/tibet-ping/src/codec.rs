@@ -125,6 +125,23 @@ pub(crate) fn read_body(encoding: Encoding, body: &[u8]) -> Result<Members<'_>, 
     }
 }
 
+/// Reads a map that stands alone, in msgpack.
+///
+/// # Errors
+/// [`Reject`], see its variants.
+pub(crate) fn read_map(bytes: &[u8]) -> Result<Object, Reject> {
+    msgpack::read_map(bytes)
+}
+
+/// Appends a map that stands alone, in msgpack.
+///
+/// # Errors
+/// [`EncodeError`] for a map that [`read_map`] would refuse.
+pub(crate) fn write_map(out: &mut Vec<u8>, map: &Object) -> Result<(), EncodeError> {
+    Budget::new().check_object(map, 0)?;
+    msgpack::write_object(out, map)
+}
+
 fn read_json(body: &[u8]) -> Result<Outline<'_>, Reject> {
     let outline = json::parse_outline(body).map_err(|error| match error.kind {
         JsonErrorKind::NotUtf8 => Reject::BadUtf8,

@@ -20,6 +20,9 @@
 //! | accept, wait, or silence | [`Airlock::evaluate`], [`PendingQueue`] |
 //! | the answer | [`Response::to`], [`sign_pong`], [`Response::encode`] |
 //!
+//! What came through a tunnel is a [`Sealed`] ping or answer: the tunnel has proved its sender, so the first six steps are one comparison of keys
+//! and a look at the last ids ([`PingNode::handle_sealed`]).
+//!
 //! Beacons go to a [`BeaconBook`]; [`Topology`] groups devices for people. The parts are driven alike: `handle_…` puts something in and returns
 //! what follows from it, `poll_timeout` says when `handle_timeout` is due. None of them sends anything, and each table, queue and cache
 //! has a bound that a constant names and argues for, and counts what it turned away.
@@ -58,7 +61,7 @@ pub use node::{
     AnswerError, Answered, Ask, AskError, DISCOVERY_INTERVAL, Destination, Discovered, Event,
     HEARTBEAT_INTERVAL, Ignored, MAX_CLAIMS, MAX_QUESTIONS, MAX_REQUESTS, NodeConfig, NodeIdentity,
     NodeStats, OperatorError, PendingSettled, PingNode, PingSeen, Proof, QUESTION_LIFETIME, QuestionId,
-    REQUEST_TIMEOUT, RandomSource, RequestId, TokenStamp, Transmit,
+    REQUEST_TIMEOUT, RandomSource, RequestId, TokenStamp, Transmit, Via,
 };
 mod now;
 pub use now::Now;
@@ -81,6 +84,8 @@ pub use replay::{
 };
 mod response;
 pub use response::{MAX_CAPABILITIES, PONG_SCHEME, PongClaim, Response};
+mod sealed;
+pub use sealed::{Expects, MAX_INTENT, MAX_PURPOSE, MAX_SEALED, Sealed, SealedAnswer, SealedPing};
 mod signing;
 pub use signing::{
     MAX_LIFETIME, SignError, VerifiedPing, VerifiedPong, VerifyError, request_hash, sign_ping, sign_pong,

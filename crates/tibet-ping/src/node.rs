@@ -5,7 +5,8 @@
 //! | the owner does | with |
 //! |---|---|
 //! | what came in on the socket | [`PingNode::handle_datagram`], [`PingNode::handle_multicast`] |
-//! | what its user wants | [`PingNode::ping`], [`PingNode::set_trust`], … |
+//! | what came through a tunnel | [`PingNode::handle_sealed`] |
+//! | what its user wants | [`PingNode::ping`], [`PingNode::sealed_ping`], [`PingNode::set_trust`], … |
 //! | when [`PingNode::poll_timeout`] is due | [`PingNode::handle_timeout`] |
 //! | then sends | [`PingNode::poll_transmit`] until there is nothing |
 //! | and takes note | [`PingNode::poll_event`] until there is nothing |
@@ -15,6 +16,7 @@
 //! | `node/inbound.rs` | what becomes of a packet for us, and of one for somebody else |
 //! | `node/answering.rs` | answers: at once, by the application, by a human |
 //! | `node/asking.rs`, `node/requests.rs` | requests of ours and what answers them |
+//! | `node/sealed.rs`, `node/tunnels.rs` | the same through tunnels |
 //! | `node/rounds.rs` | what time brings: heartbeats, beacons, clean-up |
 //! | `node/discovery.rs` | searching devices and being found |
 //! | `node/operator.rs` | keys, trust, vouches and rules |
@@ -32,7 +34,7 @@ mod drops;
 mod event;
 pub use event::{
     Answered, Destination, Discovered, Event, Ignored, PendingSettled, PingSeen, Proof, QuestionId,
-    RequestId, TokenStamp, Transmit,
+    RequestId, TokenStamp, Transmit, Via,
 };
 mod inbound;
 mod operator;
@@ -41,6 +43,8 @@ mod paths;
 mod requests;
 pub use requests::MAX_REQUESTS;
 mod rounds;
+mod sealed;
+mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -72,6 +76,7 @@ use drops::{Dropped, Drops};
 use paths::Paths;
 use requests::Requests;
 use rounds::Rounds;
+use tunnels::Tunnels;
 
 /// Datagrams and events that wait for the owner; it fetches them after every call, so this is never reached but by an owner who does not.
 const MAX_QUEUED: usize = 32_768;
@@ -104,6 +109,11 @@ pub struct PingNode {
     /// Intents that the application answers.
     claims: Vec<Glob>,
     late: LateAnswers,
+    tunnels: Tunnels,
+    /// What rules are asked about a ping through a tunnel.
+    scratch: Packet,
+    /// Whether events of pings that are answered at once through tunnels are wanted.
+    watched: bool,
     paths: Paths,
     rounds: Rounds,
     drops: Drops,
@@ -185,6 +195,9 @@ impl PingNode {
             questions: Questions::default(),
             claims: Vec::new(),
             late: LateAnswers::default(),
+            tunnels: Tunnels::default(),
+            scratch: sealed::scratch(&identity.name, now),
+            watched: true,
             paths: Paths::default(),
             rounds: Rounds::new(&config, now),
             drops: Drops::default(),

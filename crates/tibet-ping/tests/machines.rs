@@ -101,8 +101,9 @@ fn pending(source: &str, id: &str, frame_len: usize, seconds: f64) -> PendingPin
     PendingPing {
         packet: Packet { source_did: source.into(), packet_id: id.into(), ..packet(1) },
         frame_len,
-        reply_to: address(1),
+        reply_to: address(1).into(),
         encoding: Encoding::Msgpack,
+        wanted: true,
         trust: 0.5,
         reason: "Trust 0.50 in GEEL zone".into(),
         rule: None,

@@ -66,7 +66,7 @@ fn a_question_goes_over_three_relays_and_its_answer_comes_back() {
     let [answer] = net.answers(0)[..] else { panic!("an answer: {:?}", net.node(0)) };
     assert_eq!((answer.request, answer.response.decision), (id, Decision::Accept));
     assert_eq!(answer.response.responder_did, "jis:mesh:n4");
-    assert_eq!(answer.from, net.hosts[1].address, "by way of the first relay");
+    assert_eq!(answer.from, net.hosts[1].address.into(), "by way of the first relay");
     assert_eq!(answer.proof, Proof::FirstContact);
     assert_eq!(net.pings(4)[0].packet.hop_count, 3);
     // Over relays nobody learns where anybody is, and no key is pinned by a relayed answer.

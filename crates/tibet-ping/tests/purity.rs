@@ -103,6 +103,7 @@ fn everything_that_grows_has_a_bound() {
         ("node/requests.rs", "signs: BTreeSet<", "MAX_REQUESTS"),
         ("node/requests.rs", "probes: BTreeSet<", "MAX_PROBES"),
         ("node/requests.rs", "found: BTreeSet<", "MAX_FOUND"),
+        ("node/tunnels.rs", "peers: BTreeMap<", "MAX_TUNNELS"),
         ("peers.rs", "peers: BTreeMap<", "MAX_PEERS"),
         ("rate.rs", "buckets: BTreeMap<", "most"),
         ("relay.rs", "to: Vec<", "MAX_FAN_OUT"),

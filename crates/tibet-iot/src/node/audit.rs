@@ -338,6 +338,7 @@ fn word(proof: Proof) -> &'static str {
     match proof {
         Proof::Verified => "verified",
         Proof::FirstContact => "first_contact",
+        Proof::Sealed => "sealed",
         Proof::Unsigned | Proof::Unproven => "unauthenticated",
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keeper::Keeper;
+use super::sealed::Opened;
 use super::shared::Shared;
 use super::{Frames, IntentAnswer, IntentRequest, NodeError, Outcome};
 use crate::interfaces::Interfaces;
@@ -40,6 +41,8 @@ pub(super) struct Driver {
     frames: Option<Box<dyn Frames>>,
     /// Kept to be filled again.
     outgoing: Vec<Outgoing>,
+    /// As this one.
+    opened: Vec<Opened>,
 }
 
 /// What woke the task.
@@ -68,6 +71,7 @@ impl Driver {
             interfaces_due: Instant::now(),
             frames,
             outgoing: Vec::new(),
+            opened: Vec::new(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Driver {
                 }
                 Woken::Time | Woken::Work => {}
             }
+            self.take_sealed();
             self.take_time();
         };
         self.shared.give_up_waiting();
@@ -158,6 +163,20 @@ impl Driver {
         drop(node);
         *self.shared.udp.lock().unwrap_or_else(PoisonError::into_inner) = self.port.stats();
         Ok(())
+    }
+
+    /// What came through tunnels meanwhile, all of it together.
+    fn take_sealed(&mut self) {
+        std::mem::swap(&mut *self.shared.inbox(), &mut self.opened);
+        if self.opened.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let mut node = self.shared.node();
+        node.set_watched(self.shared.events.receiver_count() > 0);
+        for Opened { peer, key, datagram } in self.opened.drain(..) {
+            node.handle_sealed(&peer, &key, &datagram, now);
+        }
     }
 
     fn take_announcements(&mut self, buffers: &ReceiveBuffers) {
@@ -285,6 +304,11 @@ impl Driver {
                     discovery.send(&self.port, &bytes).await;
                 }
                 (Destination::Multicast, None) => {}
+                (Destination::Sealed(peer), _) => {
+                    if let Some(tunnels) = &mut *self.shared.tunnels() {
+                        tunnels.seal(&peer, &bytes, &mut outgoing);
+                    }
+                }
             }
         }
         if !outgoing.is_empty() {

@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::frames::Frames;
 use super::intent::Handler;
 use super::question::Outcome;
+use super::sealed::{Opened, SealedSender};
 use crate::udp::{Outgoing, SendReport, UdpStats};
 
 pub(super) type Waiting = BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>;
@@ -29,6 +30,10 @@ pub(super) struct Shared {
     pub(super) sent: Mutex<SendReport>,
     /// What takes frames of version 2; the task has it while it runs.
     pub(super) frames: Mutex<Option<Box<dyn Frames>>>,
+    /// Whoever has the tunnels. Locked alone: it may lock what it likes, but not the node.
+    pub(super) tunnels: Mutex<Option<Box<dyn SealedSender>>>,
+    /// What came through tunnels and was not looked at yet.
+    pub(super) inbox: Mutex<Vec<Opened>>,
     /// Datagrams that others than the protocol want sent.
     pub(super) outbox: Mutex<Vec<Outgoing>>,
 }
@@ -52,6 +57,14 @@ impl Shared {
 
     pub(super) fn handlers(&self) -> MutexGuard<'_, Vec<(Glob, Handler)>> {
         self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tunnels(&self) -> MutexGuard<'_, Option<Box<dyn SealedSender>>> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Vec<Outgoing>> {

@@ -1,10 +1,10 @@
 //! Pings that wait for a human.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::frame::Encoding;
+use crate::node::Via;
 use crate::now::Now;
 use crate::packet::Packet;
 use crate::words::Decision;
@@ -26,9 +26,11 @@ pub struct PendingPing {
     /// Bytes of the frame it came in.
     pub frame_len: usize,
     /// Where the answer goes.
-    pub reply_to: SocketAddr,
-    /// The encoding the answer takes: the packet's own.
+    pub reply_to: Via,
+    /// The encoding the answer takes: the packet's own. Without meaning in a tunnel.
     pub encoding: Encoding,
+    /// Whether the asker wants to hear of the decision. Who sends datagrams always does.
+    pub wanted: bool,
     /// The sender's trust when it came.
     pub trust: f64,
     /// Why it waits.

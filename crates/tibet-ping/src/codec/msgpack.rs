@@ -28,6 +28,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Outline<'_>, Reject> {
     if reader.rest.is_empty() { Ok(outline) } else { Err(Reject::BadMsgpack) }
 }
 
+/// Reads exactly one map.
+///
+/// # Errors
+/// As [`read`], and [`Reject::NotAMap`].
+pub(super) fn read_map(bytes: &[u8]) -> Result<Object, Reject> {
+    let mut reader = Reader { rest: bytes, budget: Budget::new() };
+    let [marker] = reader.take()?;
+    let length = reader.map_length(marker)?.ok_or(Reject::NotAMap)?;
+    let map = reader.map(length, 0)?;
+    if reader.rest.is_empty() { Ok(map) } else { Err(Reject::BadMsgpack) }
+}
+
 /// Members that the outline has room for from the start: those of a signed request.
 const OUTLINED: usize = 24;
 

@@ -10,41 +10,73 @@ use tibet_core::json::Object;
 use super::PingNode;
 use super::config::NodeIdentity;
 use super::drops::Dropped;
-use super::event::{Event, PendingSettled, PingSeen, Proof, QuestionId, TokenStamp};
+use super::event::{
+    Destination, Event, PendingSettled, PingSeen, Proof, QuestionId, RequestId, TokenStamp, Via,
+};
 use super::inbound::Ruling;
 use crate::airlock::{PendingPing, PendingQueue, Settled};
 use crate::codec::EncodeError;
+use crate::compact::ExchangeId;
 use crate::frame::Encoding;
 use crate::glob::Glob;
 use crate::now::Now;
 use crate::packet::{Fresh, Packet};
 use crate::response::{MAX_CAPABILITIES, Response};
+use crate::sealed::{SealedAnswer, write_payload};
 use crate::signing::{request_hash, sign_pong};
 use crate::trust::{Trust, TrustSource};
 use crate::words::{Decision, RoutingMode};
 
 /// Questions that wait for the application at a time: some 1 KiB each, more with large payloads.
 pub const MAX_QUESTIONS: usize = 1024;
+/// Of these, questions of one identity that came through its tunnel: nothing else limits how fast they come.
+const MAX_SEALED_QUESTIONS: usize = 128;
 /// How long the application has. Whoever asked has given up by then.
 pub const QUESTION_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A question, as far as its answer needs it.
 pub(super) struct Asked<'a> {
     pub packet: &'a Packet,
-    /// What the answer is bound to.
-    pub hash: [u8; 32],
-    pub to: SocketAddr,
-    /// The answer is written as the question was.
-    pub encoding: Encoding,
+    pub back: Back,
+}
+
+/// How an answer goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Back {
+    /// As a signed response, bound to the question by its hash and written as the question was.
+    Datagram { to: SocketAddr, hash: [u8; 32], encoding: Encoding },
+    /// Through the tunnel the question came by. Not at all if the asker does not want one; and if it does not wait for a decision, `pending` is all
+    /// it hears.
+    Sealed { id: ExchangeId, wanted: bool, waits: bool },
+}
+
+impl Back {
+    /// How the decision on a ping that waited goes back.
+    fn of_pending(ping: &PendingPing) -> Self {
+        match ping.reply_to {
+            Via::Address(to) => {
+                Self::Datagram { to, hash: request_hash(&ping.packet), encoding: ping.encoding }
+            }
+            Via::Tunnel => {
+                let id = RequestId::parse(&ping.packet.packet_id).map(RequestId::bytes).unwrap_or_default();
+                Self::Sealed { id, wanted: ping.wanted, waits: ping.wanted }
+            }
+        }
+    }
+
+    pub(super) const fn via(&self) -> Via {
+        match self {
+            Self::Datagram { to, .. } => Via::Address(*to),
+            Self::Sealed { .. } => Via::Tunnel,
+        }
+    }
 }
 
 /// A question that waits for the application.
 #[derive(Debug)]
 struct Question {
     packet: Packet,
-    hash: [u8; 32],
-    to: SocketAddr,
-    encoding: Encoding,
+    back: Back,
     ruling: Ruling,
     stamp: TokenStamp,
     fresh: Fresh,
@@ -60,13 +92,21 @@ pub(super) struct Questions {
 
 impl Questions {
     fn insert(&mut self, question: Question) -> Option<QuestionId> {
-        if self.waiting.len() >= MAX_QUESTIONS {
+        if self.waiting.len() >= MAX_QUESTIONS || self.is_full_for(&question) {
             return None;
         }
         let id = QuestionId(self.next);
         self.next = self.next.wrapping_add(1);
         self.waiting.insert(id, question);
         Some(id)
+    }
+
+    fn is_full_for(&self, question: &Question) -> bool {
+        let sealed = |other: &&Question| {
+            other.back.via() == Via::Tunnel && other.packet.source_did == question.packet.source_did
+        };
+        question.back.via() == Via::Tunnel
+            && self.waiting.values().filter(sealed).take(MAX_SEALED_QUESTIONS).count() == MAX_SEALED_QUESTIONS
     }
 
     /// One whose time is up.
@@ -77,7 +117,7 @@ impl Questions {
 
     /// Whether an answer will go to this address.
     pub(super) fn wait_for(&self, to: SocketAddr) -> bool {
-        self.waiting.values().any(|question| question.to == to)
+        self.waiting.values().any(|question| question.back.via() == Via::Address(to))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
@@ -98,7 +138,8 @@ pub enum AnswerError {
 }
 
 impl PingNode {
-    /// Answers a question that [`Event::Question`] handed out, with a payload and, if given, other capabilities than the node's own.
+    /// Answers a question that [`Event::Question`] handed out, with a payload and, if given, other capabilities than the node's own. An answer through a
+    /// tunnel carries no capabilities: they stand in the node's record.
     ///
     /// # Errors
     /// [`AnswerError`].
@@ -110,8 +151,8 @@ impl PingNode {
         now: Now,
     ) -> Result<(), AnswerError> {
         let question = self.questions.waiting.remove(&id).ok_or(AnswerError::Gone)?;
-        let Question { packet, hash, to, encoding, ruling, stamp, fresh, .. } = &question;
-        let asked = Asked { packet, hash: *hash, to: *to, encoding: *encoding };
+        let Question { packet, back, ruling, stamp, fresh, .. } = &question;
+        let asked = Asked { packet, back: *back };
         let fresh = Fresh { now: now.wall, ..*fresh };
         let mut response = self.response(&asked, ruling, fresh, Some(*stamp));
         response.payload = payload;
@@ -144,8 +185,7 @@ impl PingNode {
             return false;
         };
         let Some(Settled { ping, decision }) = take(&mut self.pending) else { return false };
-        let hash = request_hash(&ping.packet);
-        let asked = Asked { packet: &ping.packet, hash, to: ping.reply_to, encoding: ping.encoding };
+        let asked = Asked { packet: &ping.packet, back: Back::of_pending(&ping) };
         let (score, source) = (ping.trust, TrustSource::Unknown);
         let trust = ping.packet.source().map(|name| self.trust.lookup(&name, &self.vouches, now.wall));
         let ruling = Ruling {
@@ -179,8 +219,12 @@ impl PingNode {
         let stamp = self.stamp(now)?;
         let seen = PingSeen {
             packet: asked.packet.clone(),
-            from: asked.to,
-            proof: if asked.packet.claim.is_some() { Proof::Verified } else { Proof::Unsigned },
+            from: asked.back.via(),
+            proof: match asked.back {
+                Back::Sealed { .. } => Proof::Sealed,
+                Back::Datagram { .. } if asked.packet.claim.is_some() => Proof::Verified,
+                Back::Datagram { .. } => Proof::Unsigned,
+            },
             trust: ruling.trust,
             zone: ruling.zone,
             decision: ruling.decision,
@@ -218,9 +262,7 @@ impl PingNode {
     ) -> Result<(), Dropped> {
         let question = Question {
             packet: asked.packet.clone(),
-            hash: asked.hash,
-            to: asked.to,
-            encoding: asked.encoding,
+            back: asked.back,
             ruling,
             stamp: seen.stamp,
             fresh,
@@ -263,28 +305,72 @@ impl PingNode {
         }
     }
 
-    /// Signs an answer and sends it, as far as its address may be sent that much.
+    /// Sends an answer back the way the question came.
     pub(super) fn send_response(
         &mut self,
         asked: &Asked<'_>,
+        response: Response,
+        now: Now,
+    ) -> Result<(), EncodeError> {
+        match asked.back {
+            Back::Datagram { to, hash, encoding } => {
+                self.send_datagram(asked.packet, (to, hash, encoding), response, now)
+            }
+            Back::Sealed { wanted: false, .. } => Ok(()),
+            Back::Sealed { id, waits, .. } => self.send_sealed(asked.packet, (id, waits), &response),
+        }
+    }
+
+    /// Puts an answer into the tunnel, which proves us and takes it nowhere else.
+    fn send_sealed(
+        &mut self,
+        packet: &Packet,
+        (id, waits): (ExchangeId, bool),
+        response: &Response,
+    ) -> Result<(), EncodeError> {
+        let payload = write_payload(&response.payload)?;
+        let answer = SealedAnswer {
+            id,
+            decision: response.decision,
+            zone: zone_of(&response.airlock_zone),
+            trust: SealedAnswer::trust_of(response.trust_score),
+            last: response.decision != Decision::Pending || !waits,
+            payload_bytes: &payload,
+        };
+        let bytes = answer.write()?;
+        if let Ok(peer) = packet.source() {
+            self.transmit_to(Destination::Sealed(peer), bytes);
+        }
+        Ok(())
+    }
+
+    /// Signs an answer and sends it, as far as its address may be sent that much.
+    fn send_datagram(
+        &mut self,
+        packet: &Packet,
+        (to, hash, encoding): (SocketAddr, [u8; 32], Encoding),
         mut response: Response,
         now: Now,
     ) -> Result<(), EncodeError> {
-        let mut bytes = self.sealed_response(asked, &mut response)?;
-        if self.send_if_paid(asked.to, &bytes, now) {
+        let written = |node: &Self, response: &mut Response| {
+            node.signed_response(packet, &hash, response)?;
+            response.encode(encoding)
+        };
+        let mut bytes = written(self, &mut response)?;
+        if self.send_if_paid(to, &bytes, now) {
             return Ok(());
         }
         if response.payload.is_empty() {
             // A decision alone is shorter than the question: what else there is to say can wait for another time.
             response.capabilities.clear();
             (response.fira_breakdown, response.applied_rule) = (Object::new(), None);
-            bytes = self.sealed_response(asked, &mut response)?;
-            if self.send_if_paid(asked.to, &bytes, now) {
+            bytes = written(self, &mut response)?;
+            if self.send_if_paid(to, &bytes, now) {
                 return Ok(());
             }
         }
         // A legacy peer neither proves its address nor sends signs of life.
-        if asked.packet.claim.is_none() || !self.hold(asked, bytes, now) {
+        if packet.claim.is_none() || !self.hold(packet, to, bytes, now) {
             self.drops.count(Dropped::Amplification);
         }
         Ok(())
@@ -299,27 +385,31 @@ impl PingNode {
     }
 
     /// Keeps an answer until its address is proven, or has sent enough.
-    fn hold(&mut self, asked: &Asked<'_>, bytes: Vec<u8>, now: Now) -> bool {
-        let held = self.paths.hold(asked.to, &asked.packet.source_did, bytes, now.mono);
-        let straight = asked.packet.routing_mode == RoutingMode::Direct;
+    fn hold(&mut self, packet: &Packet, to: SocketAddr, bytes: Vec<u8>, now: Now) -> bool {
+        let held = self.paths.hold(to, &packet.source_did, bytes, now.mono);
+        let straight = packet.routing_mode == RoutingMode::Direct;
         if held
             && straight
-            && let Ok(name) = asked.packet.source()
+            && let Ok(name) = packet.source()
         {
             // The question has paid for this much.
-            self.probe(&name, asked.to, now);
+            self.probe(&name, to, now);
         }
         held
     }
 
-    fn sealed_response(&self, asked: &Asked<'_>, response: &mut Response) -> Result<Vec<u8>, EncodeError> {
+    fn signed_response(
+        &self,
+        packet: &Packet,
+        hash: &[u8; 32],
+        response: &mut Response,
+    ) -> Result<(), EncodeError> {
         // A legacy peer looks at no signature, and with one the answer would be longer than the question.
-        if asked.packet.claim.is_some() {
+        if packet.claim.is_some() {
             let NodeIdentity { key, generation, .. } = &self.identity;
-            sign_pong(response, &asked.hash, key, *generation)
-                .map_err(|_| EncodeError::Member("responder_did"))?;
+            sign_pong(response, hash, key, *generation).map_err(|_| EncodeError::Member("responder_did"))?;
         }
-        response.encode(asked.encoding)
+        Ok(())
     }
 
     /// Sends what waited for this address to be proven or to send more.
@@ -328,4 +418,10 @@ impl PingNode {
             self.transmit(to, bytes);
         }
     }
+}
+
+/// The zone that [`PingNode::response`] wrote.
+fn zone_of(text: &str) -> Zone {
+    let zone = [Zone::Groen, Zone::Geel].into_iter().find(|zone| zone.as_str() == text);
+    zone.unwrap_or(Zone::Rood)
 }

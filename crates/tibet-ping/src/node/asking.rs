@@ -9,7 +9,7 @@ use tibet_core::json::Object;
 use super::PingNode;
 use super::config::NodeIdentity;
 use super::drops::Dropped;
-use super::event::{Answered, Event, Proof, RequestId, TokenStamp};
+use super::event::{Answered, Event, Proof, RequestId, TokenStamp, Via};
 use super::inbound::{ELSEWHERE, STRANGERS};
 use super::requests::{Purpose, Request};
 use crate::codec::EncodeError;
@@ -93,6 +93,9 @@ pub enum AskError {
     /// A broadcast.
     #[error("a question goes to one device, straight or over the mesh")]
     Broadcast,
+    /// There is no tunnel to it: for whoever owns the node to say.
+    #[error("there is no tunnel to {0}")]
+    NoTunnel(Name),
     /// [`MAX_REQUESTS`](crate::MAX_REQUESTS) wait for an answer.
     #[error("too many requests wait for an answer")]
     Full,
@@ -253,27 +256,44 @@ impl PingNode {
             self.learn_from_answer(id, &response, &name, proof, from, now)?;
         }
         let Some(request) = self.requests.get_mut(id) else { return Err(Dropped::Unasked) };
-        let round_trip = now.mono.saturating_sub(request.sent_at);
-        let mut last = true;
         match request.purpose {
             Purpose::Probe => {
                 self.requests.remove(id);
-                return Ok(());
+                Ok(())
             }
             Purpose::Search => {
                 // Who is known is told of once; of strangers, who can be as many as they like, some are.
                 let first = proof != Proof::Verified || request.finds(&name);
                 let may = first && (proof == Proof::Verified || self.may_tell(now));
-                return if may { self.handle_found(&response, name, proof, from, now) } else { Ok(()) };
+                if may { self.handle_found(&response, name, proof, from, now) } else { Ok(()) }
             }
+            Purpose::Ask { .. } | Purpose::Decision => {
+                self.conclude(id, response, Via::Address(from), proof, false, now)
+            }
+        }
+    }
+
+    /// Tells whoever asked of a believed answer. `last` when the answer says that none follows; one that is no `pending` is the last anyway.
+    pub(super) fn conclude(
+        &mut self,
+        id: RequestId,
+        response: Response,
+        from: Via,
+        proof: Proof,
+        mut last: bool,
+        now: Now,
+    ) -> Result<(), Dropped> {
+        let Some(request) = self.requests.get_mut(id) else { return Err(Dropped::Unasked) };
+        let round_trip = now.mono.saturating_sub(request.sent_at);
+        match request.purpose {
             Purpose::Ask { decision_timeout } if response.decision == Decision::Pending => {
-                last = decision_timeout.is_zero();
+                last |= decision_timeout.is_zero();
                 if !last {
                     self.requests.wait_for_decision(id, now.mono.saturating_add(decision_timeout), now.mono);
                 }
             }
             Purpose::Decision if response.decision == Decision::Pending => return Ok(()),
-            Purpose::Ask { .. } | Purpose::Decision => {}
+            _ => last = true,
         }
         let request = if last {
             self.requests.remove(id).map(|request| (request.packet, request.stamp))
@@ -296,7 +316,8 @@ impl PingNode {
         now: Now,
     ) -> Result<(Proof, Name), Dropped> {
         let request = self.requests.get_mut(id).ok_or(Dropped::Unasked)?;
-        let responder = response.responder().ok();
+        // What was asked in a tunnel is not answered outside it.
+        let responder = response.responder().ok().filter(|_| !request.sealed);
         let expected = responder.filter(|name| request.target.as_ref().is_none_or(|target| target == name));
         let Some(name) = expected.filter(|name| *name != self.identity.name) else {
             request.ignored.false_answers = request.ignored.false_answers.saturating_add(1);

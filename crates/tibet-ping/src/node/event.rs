@@ -1,5 +1,6 @@
 //! What a node tells its owner.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ pub struct RequestId(pub(super) u64);
 impl RequestId {
     pub(super) fn of_bytes(bytes: [u8; 8]) -> Self {
         Self(u64::from_be_bytes(bytes))
+    }
+
+    pub(super) fn bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
     }
 
     /// The id that stands in `in_response_to`; `None` when it is none that was made here.
@@ -49,6 +54,42 @@ impl TokenStamp {
     }
 }
 
+/// How a packet or an answer came, and by that the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// As a datagram from this address: the sender's, or the last relay's.
+    Address(SocketAddr),
+    /// Through the tunnel of whoever sent it.
+    Tunnel,
+}
+
+impl Via {
+    /// The address it came from; `None` for what came through a tunnel.
+    #[must_use]
+    pub const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Tunnel => None,
+        }
+    }
+}
+
+/// The address, or `tunnel`.
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Tunnel => f.pad("tunnel"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Via {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
 /// What stands behind the name of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
@@ -56,6 +97,8 @@ pub enum Proof {
     Verified,
     /// The signature of the key that came along, remembered from now on: the first contact.
     FirstContact,
+    /// The tunnel it came through, whose other end holds the key bound to the name. Nothing is signed.
+    Sealed,
     /// Nothing; the operator allows that.
     Unsigned,
     /// Nothing that was looked at: the packet was dropped for want of trust.
@@ -66,7 +109,7 @@ impl Proof {
     /// Whether a key stands behind the name.
     #[must_use]
     pub const fn is_verified(self) -> bool {
-        matches!(self, Self::Verified | Self::FirstContact)
+        matches!(self, Self::Verified | Self::FirstContact | Self::Sealed)
     }
 }
 
@@ -75,8 +118,8 @@ impl Proof {
 pub struct PingSeen {
     /// What was asked.
     pub packet: Packet,
-    /// Where it came from: the sender, or the last relay.
-    pub from: SocketAddr,
+    /// How it came.
+    pub from: Via,
     /// What stands behind the sender's name.
     pub proof: Proof,
     /// How far the sender is trusted.
@@ -100,8 +143,8 @@ pub struct Answered {
     pub packet: Packet,
     /// The answer.
     pub response: Response,
-    /// Where it came from: the responder, or the last relay.
-    pub from: SocketAddr,
+    /// How it came.
+    pub from: Via,
     /// What stands behind the responder's name.
     pub proof: Proof,
     /// From sending the request to having the answer.
@@ -206,8 +249,8 @@ pub enum Event {
     ChangedKey {
         /// The name.
         name: Name,
-        /// Where the packet came from.
-        from: SocketAddr,
+        /// How the packet came.
+        from: Via,
     },
     /// A peer was heard for the first time, or after a long silence.
     PeerFound {
@@ -268,12 +311,14 @@ pub enum Event {
 }
 
 /// Where a datagram goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// To this address.
     Address(SocketAddr),
     /// To the discovery groups, on every interface.
     Multicast,
+    /// Into the tunnel to this identity. If there is none any more, it is lost like any datagram.
+    Sealed(Name),
 }
 
 /// A datagram to be sent.

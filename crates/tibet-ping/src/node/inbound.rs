@@ -6,10 +6,10 @@ use jis::{Name, PublicKey};
 use tibet_core::Zone;
 
 use super::PingNode;
-use super::answering::Asked;
+use super::answering::{Asked, Back};
 use super::drops::Dropped;
-use super::event::{Event, PingSeen, Proof};
-use crate::airlock::{PendingPing, Standing};
+use super::event::{Event, PingSeen, Proof, Via};
+use crate::airlock::{PendingPing, Standing, Verdict};
 use crate::frame::Encoding;
 use crate::keys::{Expected, KeyRefusal};
 use crate::now::Now;
@@ -61,6 +61,19 @@ pub(super) struct Ruling {
     pub reason: String,
 }
 
+impl Ruling {
+    pub(super) fn of(verdict: &Verdict<'_>, trust: Trust) -> Self {
+        let waits = verdict.decision == Decision::Pending;
+        Self {
+            trust,
+            zone: verdict.zone,
+            decision: verdict.decision,
+            rule: verdict.rule.map(|rule| rule.name.clone()),
+            reason: if waits { verdict.reason(trust.score) } else { String::new() },
+        }
+    }
+}
+
 impl PingNode {
     /// The table in the crate's documentation is the order of this.
     pub(super) fn handle_packet(&mut self, inbound: Inbound) -> Result<(), Dropped> {
@@ -74,7 +87,7 @@ impl PingNode {
             Ok(expected) => expected,
             Err(refusal) => {
                 if refusal == KeyRefusal::ChangedKey && self.may_tell(*now) {
-                    self.tell(Event::ChangedKey { name, from: *from });
+                    self.tell(Event::ChangedKey { name, from: Via::Address(*from) });
                 }
                 return Err(refusal.into());
             }
@@ -136,15 +149,7 @@ impl PingNode {
             (Expected::Unsigned, TrustSource::Explicit) => Standing::UnsignedExplicit,
             (Expected::Unsigned, _) => Standing::Unsigned,
         };
-        let verdict = self.airlock.evaluate(packet, trust.score, standing);
-        let waits = verdict.decision == Decision::Pending;
-        Ruling {
-            trust,
-            zone: verdict.zone,
-            decision: verdict.decision,
-            rule: verdict.rule.map(|rule| rule.name.clone()),
-            reason: if waits { verdict.reason(trust.score) } else { String::new() },
-        }
+        Ruling::of(&self.airlock.evaluate(packet, trust.score, standing), trust)
     }
 
     /// Peers that are where they were come first; whoever claims to be one from elsewhere waits in line (SECURITY R18). So does one that is forged
@@ -300,7 +305,7 @@ impl PingNode {
         if is_sign_of_life(packet) {
             return Ok(());
         }
-        let asked = Asked { packet, hash, to: *from, encoding: *encoding };
+        let asked = Asked { packet, back: Back::Datagram { to: *from, hash, encoding: *encoding } };
         if packet.ping_type == PingType::Heartbeat {
             // It asks whether we are here. That waits for no human and is not worth a line.
             let wanted = audience == Audience::Us && ruling.decision != Decision::Reject;
@@ -311,10 +316,23 @@ impl PingNode {
             // Searches come in on the discovery port.
             return Err(Dropped::NotDiscovery);
         }
-        let (fresh, stamp) = self.draw(*now)?;
+        self.act_on(&asked, ruling, proof, *length, *now)
+    }
+
+    /// Accept, wait or silence: what the airlock said of a ping of `length` bytes, and tells of it.
+    pub(super) fn act_on(
+        &mut self,
+        asked: &Asked<'_>,
+        ruling: Ruling,
+        proof: Proof,
+        length: usize,
+        now: Now,
+    ) -> Result<(), Dropped> {
+        let (fresh, stamp) = self.draw(now)?;
+        let packet = asked.packet;
         let seen = PingSeen {
             packet: packet.clone(),
-            from: *from,
+            from: asked.back.via(),
             proof,
             trust: ruling.trust,
             zone: ruling.zone,
@@ -328,30 +346,40 @@ impl PingNode {
                 Err(Dropped::Rood)
             }
             Decision::Accept if self.is_claimed(packet) => {
-                self.ask_application(&asked, ruling, seen, fresh, *now)
+                self.ask_application(asked, ruling, seen, fresh, now)
             }
             Decision::Accept => {
                 self.tell(Event::Ping(Box::new(seen)));
-                self.answer_at_once(&asked, &ruling, fresh, Some(stamp), *now)
+                self.answer_at_once(asked, &ruling, fresh, Some(stamp), now)
             }
             Decision::Pending => {
+                let (encoding, wanted) = match asked.back {
+                    Back::Datagram { encoding, .. } => (encoding, true),
+                    Back::Sealed { wanted, waits, .. } => (Encoding::Msgpack, wanted && waits),
+                };
                 let ping = PendingPing {
                     packet: packet.clone(),
-                    frame_len: *length,
-                    reply_to: *from,
-                    encoding: *encoding,
+                    frame_len: length,
+                    reply_to: asked.back.via(),
+                    encoding,
+                    wanted,
                     trust: ruling.trust.score,
                     reason: ruling.reason.clone(),
                     rule: ruling.rule.clone(),
-                    since: *now,
+                    since: now,
                 };
                 let waits = self.pending.handle_pending(ping);
-                // Who signs nothing can be anybody, as often as he likes.
-                if waits.is_ok() || proof.is_verified() {
+                // Who signs nothing can be anybody, as often as he likes; and nothing else limits how often a tunnel's other end asks.
+                let told = match proof {
+                    Proof::Verified | Proof::FirstContact => true,
+                    Proof::Sealed => waits.is_ok() || self.may_tell(now),
+                    Proof::Unsigned | Proof::Unproven => waits.is_ok(),
+                };
+                if told {
                     self.tell(Event::Ping(Box::new(seen)));
                 }
                 waits.map_err(|_| Dropped::Waiting)?;
-                self.answer_at_once(&asked, &ruling, fresh, Some(stamp), *now)
+                self.answer_at_once(asked, &ruling, fresh, Some(stamp), now)
             }
         }
     }
@@ -361,7 +389,7 @@ impl PingNode {
         if for_us && self.may_tell(inbound.now) {
             let stamp = self.stamp(inbound.now)?;
             let Ruling { trust, zone, decision, rule, .. } = ruling;
-            let (packet, from, proof) = (inbound.packet, inbound.from, Proof::Unproven);
+            let (packet, from, proof) = (inbound.packet, Via::Address(inbound.from), Proof::Unproven);
             let seen = PingSeen { packet, from, proof, trust, zone, decision, rule, stamp };
             self.tell(Event::Ping(Box::new(seen)));
         }

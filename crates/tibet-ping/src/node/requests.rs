@@ -44,6 +44,8 @@ pub(super) struct Request {
     pub to: Vec<SocketAddr>,
     /// What the answer is bound to.
     pub hash: [u8; 32],
+    /// Whether it went through the target's tunnel: then only what comes through it answers.
+    pub sealed: bool,
     pub encoding: Encoding,
     pub sent_at: Duration,
     pub deadline: Duration,
@@ -69,6 +71,7 @@ impl Request {
             target,
             to: Vec::new(),
             hash: [0; 32],
+            sealed: false,
             encoding,
             sent_at: Duration::ZERO,
             deadline: Duration::ZERO,
@@ -142,8 +145,12 @@ impl Requests {
         let Some(request) = self.waiting.get_mut(&id) else { return };
         self.deadlines.remove(&(request.deadline, id));
         (request.purpose, request.deadline) = (Purpose::Decision, deadline);
+        let sealed = request.sealed;
         self.deadlines.insert((deadline, id));
-        self.signs.insert((next_sign, id));
+        if !sealed {
+            // A tunnel keeps its way open by itself.
+            self.signs.insert((next_sign, id));
+        }
     }
 
     /// One whose time is up.

@@ -55,10 +55,18 @@ pub struct Capture {
     pub bytes: Vec<u8>,
 }
 
+/// How a datagram travels.
+#[derive(Clone, Copy, PartialEq)]
+enum Channel {
+    Straight,
+    Multicast,
+    Tunnel,
+}
+
 struct Flight {
     from: SocketAddr,
     to: SocketAddr,
-    multicast: bool,
+    channel: Channel,
     bytes: Vec<u8>,
 }
 
@@ -87,6 +95,8 @@ pub struct Net {
     pub link: Link,
     cuts: BTreeSet<(SocketAddr, SocketAddr)>,
     pub captures: Vec<Capture>,
+    /// What went into tunnels: every two nodes have one, and nobody sees what is in it.
+    pub sealed: Vec<Capture>,
 }
 
 /// A node that speaks when it is spoken to.
@@ -122,6 +132,7 @@ impl Net {
             link: Link::GOOD,
             cuts: BTreeSet::new(),
             captures: Vec::new(),
+            sealed: Vec::new(),
         }
     }
 
@@ -230,6 +241,12 @@ impl Net {
         self.with(n, |node, now| node.handle_multicast(from, on_link, bytes, now));
     }
 
+    /// Hands a node at once what came through the tunnel from node `from`.
+    pub fn throw_sealed(&mut self, from: usize, n: usize, bytes: &[u8]) {
+        let (peer, key) = (self.hosts[from].name.clone(), key(self.hosts[from].key).public_key());
+        self.with(n, |node, now| node.handle_sealed(&peer, &key, bytes, now));
+    }
+
     /// From now on nothing goes from one to the other, nor back.
     pub fn cut(&mut self, one: usize, other: usize) {
         let (a, b) = (self.hosts[one].address, self.hosts[other].address);
@@ -263,7 +280,7 @@ impl Net {
             let Some(transmit) = host.node.poll_transmit() else { return };
             match transmit.to {
                 Destination::Address(to) => {
-                    self.fly(from, to, false, &transmit.bytes);
+                    self.fly(from, to, Channel::Straight, &transmit.bytes);
                     self.captures.push(Capture {
                         at: self.elapsed,
                         from,
@@ -274,14 +291,19 @@ impl Net {
                 Destination::Multicast => {
                     let hears = |host: &&Host| group.is_some() && host.group == group && host.address != from;
                     let heard: Vec<_> = self.hosts.iter().filter(hears).map(|host| host.address).collect();
-                    heard.into_iter().for_each(|to| self.fly(from, to, true, &transmit.bytes));
+                    heard.into_iter().for_each(|to| self.fly(from, to, Channel::Multicast, &transmit.bytes));
                     self.captures.push(Capture { at: self.elapsed, from, to: None, bytes: transmit.bytes });
+                }
+                Destination::Sealed(peer) => {
+                    let to = self.hosts.iter().find(|host| host.name == peer).map(|host| host.address);
+                    to.into_iter().for_each(|to| self.fly(from, to, Channel::Tunnel, &transmit.bytes));
+                    self.sealed.push(Capture { at: self.elapsed, from, to, bytes: transmit.bytes });
                 }
             }
         }
     }
 
-    fn fly(&mut self, from: SocketAddr, to: SocketAddr, multicast: bool, bytes: &[u8]) {
+    fn fly(&mut self, from: SocketAddr, to: SocketAddr, channel: Channel, bytes: &[u8]) {
         if self.cuts.contains(&(from, to)) || self.random.chance(self.link.lost) {
             return;
         }
@@ -289,7 +311,7 @@ impl Net {
         for _ in 0..copies {
             let at = self.elapsed + self.link.delay + self.random.up_to(self.link.jitter);
             self.flown += 1;
-            self.flights.insert((at, self.flown), Flight { from, to, multicast, bytes: bytes.to_vec() });
+            self.flights.insert((at, self.flown), Flight { from, to, channel, bytes: bytes.to_vec() });
         }
     }
 
@@ -305,14 +327,17 @@ impl Net {
             at_once = if due > self.elapsed { 0 } else { at_once };
             self.elapsed = self.elapsed.max(due);
             if flight.is_some_and(|at| at <= due) {
-                let Some((_, Flight { from, to, multicast, bytes })) = self.flights.pop_first() else {
+                let Some((_, Flight { from, to, channel, bytes })) = self.flights.pop_first() else {
                     break;
                 };
                 if let Some(n) = self.hosts.iter().position(|host| host.address == to) {
-                    if multicast {
-                        self.throw_multicast(from, true, n, &bytes);
-                    } else {
-                        self.throw(from, n, &bytes);
+                    match channel {
+                        Channel::Straight => self.throw(from, n, &bytes),
+                        Channel::Multicast => self.throw_multicast(from, true, n, &bytes),
+                        Channel::Tunnel => {
+                            let sender = self.hosts.iter().position(|host| host.address == from);
+                            self.throw_sealed(sender.expect("a node"), n, &bytes);
+                        }
                     }
                 }
             } else if let Some((_, n)) = timer {

@@ -237,6 +237,7 @@ pub(in crate::iot) fn proof_word(proof: Proof) -> &'static str {
     match proof {
         Proof::Verified => "verified",
         Proof::FirstContact => "first_contact",
+        Proof::Sealed => "sealed",
         Proof::Unsigned => "unsigned",
         Proof::Unproven => "unproven",
     }

@@ -134,6 +134,7 @@ impl<'a> Report<'a> {
                     self.note(format_args!("first contact: key {key} remembered"));
                 }
                 Proof::FirstContact => self.note(format_args!("first contact: key {key}, not remembered")),
+                Proof::Sealed => self.note("verified: it came through the tunnel to that device"),
                 Proof::Unsigned | Proof::Unproven => {
                     self.note("unauthenticated: nobody has signed this answer");
                 }
