@@ -138,7 +138,7 @@ fn who_does_not_wait_for_the_decision_hears_pending_and_no_more() {
 fn rood_is_met_with_silence_and_told_of_ten_times_a_second_at_most() {
     let mut net = pair(6, 0.1);
     for n in 0..1000 {
-        assert_eq!(say(&mut net, &ping(n).write().expect("written")), [Vec::<u8>::new(); 0]);
+        assert!(say(&mut net, &ping(n).write().expect("written")).is_empty());
     }
     assert_eq!(net.dropped(HUB, "rood"), 1000);
     let told = net.pings(HUB);
@@ -348,15 +348,14 @@ fn only_who_was_asked_in_a_tunnel_answers_in_it() {
 #[test]
 fn what_a_sealed_ping_cannot_carry_is_not_asked() {
     let mut net = pair(16, 0.9);
-    let hub = name("jis:home:hub");
-    let ask = Ask::new(hub.clone(), None, "temperature.read");
+    let ask = Ask::new(name("jis:home:hub"), None, "temperature.read");
     let encode = |member| AskError::Encode(EncodeError::Member(member));
     for (ask, error) in [
         (Ask { intent: "Temperature".into(), ..ask.clone() }, encode("intent")),
         (Ask { pod_id: Some("kitchen".into()), ..ask.clone() }, encode("pod_id")),
         (Ask { payload: object! { "x" => "y".repeat(1200) }, ..ask.clone() }, encode("payload")),
         (Ask { routing: RoutingMode::Broadcast, ..ask.clone() }, AskError::Broadcast),
-        (Ask { target: name("jis:home:sensor"), ..ask.clone() }, AskError::Own),
+        (Ask { target: name("jis:home:sensor"), ..ask }, AskError::Own),
     ] {
         assert_eq!(net.with(SENSOR, |node, now| node.sealed_ping(ask, now)), Err(error));
     }
