@@ -7,5 +7,11 @@ pub use dns::{
     DnsError, DnsFound, DnsQuery, DnsRead, DnsServer, DnsWanted, SystemDns, SystemDnsError, dns_name,
     name_from_dns,
 };
+mod stack;
+pub use stack::{
+    BACKLOG, CONNECT_TIMEOUT, LARGE_BUFFER, LARGE_CONNECTIONS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
+    MAX_HALF_OPEN, MAX_HALF_OPEN_PER_PEER, QUEUE, SMALL_BUFFER, Stack, StackConfig, StackCounts,
+    StackListener, StackPackets, StackStream,
+};
 mod tun;
 pub use tun::{MIN_MTU, SPARE, TunConfig, TunCounts, TunDevice, TunError, TunReader, TunWriter};
