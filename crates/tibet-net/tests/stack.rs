@@ -468,3 +468,33 @@ async fn a_peer_that_breaks_every_rule_of_its_own_connection_breaks_only_that() 
     let (_, peer) = listener.accept().await.expect("accepted");
     assert_eq!(peer.port(), 9);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_our_end_and_has_no_room_is_not_asked_without_pause() {
+    let (b, mut packets) = stack(B);
+    let mut listener = b.listen(80).expect("port");
+    let mut next = by_hand(&b, &mut packets, 7).await;
+    b.receive(next.packet());
+    let (mut stream, _) = listener.accept().await.expect("accepted");
+    stream.write_all(&[5; 5000]).await.expect("written");
+    stream.shutdown().await.expect("ended");
+    made(&mut packets).await;
+    // Room for nothing more, and some still to come: the stack begins to ask for room.
+    next.acknowledged = next.acknowledged.wrapping_add(1000);
+    next.window = 0;
+    b.receive(next.packet());
+    made(&mut packets).await;
+    // Then all of it and its end, and no room still.
+    next.acknowledged = next.acknowledged.wrapping_add(4001);
+    b.receive(next.packet());
+    let mut all = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    while all.len() < 2000 && tokio::time::timeout_at(until, packets.recv_many(&mut all)).await.is_ok() {}
+    assert!(all.len() <= 70, "{} packets in a minute", all.len());
+    // The other direction is as it was.
+    (next.data, next.window) = (b"answer".to_vec(), 100);
+    b.receive(next.packet());
+    let mut got = [0; 6];
+    stream.read_exact(&mut got).await.expect("read");
+    assert_eq!(&got, b"answer");
+}

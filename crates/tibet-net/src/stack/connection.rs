@@ -19,6 +19,8 @@ const ABANDONED: Duration = Duration::from_secs(120);
 /// After this long in TIME-WAIT (`smoltcp` ends it after ten seconds) a connection with unread data is left as it is: at its end `smoltcp` would
 /// throw the data away.
 const HOLD: Duration = Duration::from_secs(5);
+/// The same for a socket that is [`Connection::restless`].
+const RESTLESS: Duration = Duration::from_secs(1);
 /// Shortest time until a timer: a socket that asks to be looked at and then has nothing to send must not keep the task busy.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -47,6 +49,9 @@ pub(super) struct Connection {
     pub(super) deadline: Option<Instant>,
     /// Why it ended, if not as it should.
     pub(super) failure: Option<io::ErrorKind>,
+    /// Whether it wants to send for ever. `smoltcp` 0.14 does not stop asking for room when the peer acknowledges our end and still says that it has none: its
+    /// timer for that has run out and is set again in other states only. One segment a second is sent then, and none is needed.
+    pub(super) restless: bool,
     /// Sequence number of the first byte that has not been read.
     unread: Option<u32>,
     waiting_since: Option<Instant>,
@@ -74,6 +79,7 @@ impl Connection {
             touched: false,
             deadline: None,
             failure: None,
+            restless: false,
             unread: None,
             waiting_since: None,
             abandoned: None,
@@ -161,7 +167,11 @@ impl Connection {
             _ => polled,
         };
         let abandoned = self.abandoned.filter(|_| !self.is_over()).map(|since| since + ABANDONED);
-        polled.into_iter().chain(abandoned).min().map(|at| at.max(now + TICK))
+        polled
+            .into_iter()
+            .chain(abandoned)
+            .min()
+            .map(|at| at.max(now + if self.restless { RESTLESS } else { TICK }))
     }
 
     /// Whether it is closed and has nothing left to send.

@@ -201,7 +201,14 @@ impl Core {
             let before = connection.state();
             let mut wire = Wire { packet: None, out, mtu: self.mtu, full: false };
             // One segment each time round; their number is bounded by the window and by the room.
-            while self.interface.poll_egress(now, &mut wire, &mut connection.sockets) != PollResult::None {}
+            while self.interface.poll_egress(now, &mut wire, &mut connection.sockets) != PollResult::None {
+                if connection.state() == State::FinWait2 {
+                    // An acknowledgement is all there is to send, and one is enough.
+                    let polled = self.interface.poll_at(now, &connection.sockets);
+                    connection.restless = polled.is_some_and(|at| at <= now);
+                    break;
+                }
+            }
             let full = wire.full;
             connection.after_sending(before);
             if full {
