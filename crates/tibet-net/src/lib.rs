@@ -7,6 +7,10 @@ pub use dns::{
     DnsError, DnsFound, DnsQuery, DnsRead, DnsServer, DnsWanted, SystemDns, SystemDnsError, dns_name,
     name_from_dns,
 };
+mod proxy;
+pub use proxy::{
+    Expose, Forward, ForwardError, MAX_PROXIED, MAX_PROXIED_PER_PEER, ProxyCounts, REACH_TIMEOUT,
+};
 mod stack;
 pub use stack::{
     BACKLOG, CONNECT_TIMEOUT, LARGE_BUFFER, LARGE_CONNECTIONS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
