@@ -335,7 +335,9 @@ impl Core {
     fn forget_half_open(&mut self, peer: Option<Ipv6Addr>) -> bool {
         let oldest = self.half_open.iter().find(|(_, other)| peer.is_none_or(|peer| *other == peer));
         let found = oldest.map(|(id, _)| *id);
-        found.map(|id| self.remove(id));
+        if let Some(id) = found {
+            self.remove(id);
+        }
         self.counts.half_open_forgotten += u64::from(found.is_some());
         found.is_some()
     }

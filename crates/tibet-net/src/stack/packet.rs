@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(Incoming::read(&whole[..length], US), None, "{length}");
         }
         assert_eq!(Incoming::read(&[&whole[..], b"x"].concat(), US), None, "longer than it says");
-        let mut ipv4 = whole.clone();
+        let mut ipv4 = whole;
         ipv4[0] = 0x45;
         assert_eq!(Incoming::read(&ipv4, US), None);
         for (at, value) in [(12, 0x40), (12, 0xf0), (3, 0)] {
