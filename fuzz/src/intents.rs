@@ -5,24 +5,27 @@
 //!
 //! The first byte says which list of parts it is; then come the parts, each with its length in two bytes before it.
 
-use jis::{Answer, AnswerOutcome, Query};
+use jis::{Answer, AnswerOutcome, Query, RelayOpen};
 use tibet_registry::{MAX_EVENTS, MAX_PAGE};
 
 use super::Verdict;
 use super::honest::{key, name};
 use super::overlay::intents::{
-    Failure, FoundNames, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer,
-    RegisterAnswer, ResolveAnswer,
+    Failure, FoundNames, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer, PunchAnswer,
+    RegisterAnswer, RelayAnswer, ResolveAnswer,
 };
 use super::script::Script;
 
 /// The intents by the input's first byte; the last is none. After them come [`ANSWERS`].
-pub const INTENTS: [&str; 8] = [
+pub const INTENTS: [&str; 11] = [
     "overlay.register",
     "overlay.resolve",
     "overlay.find",
     "overlay.challenge",
     "overlay.ping",
+    "overlay.connect",
+    "overlay.punch",
+    "overlay.relay",
     "overlay.rotate",
     "overlay.revoke",
     "overlay.format-disk",
@@ -33,12 +36,14 @@ type Parts = Vec<Vec<u8>>;
 type List = (&'static str, fn(&Parts) -> Verdict);
 
 /// The other lists: answers, and a ping with its answer.
-pub const ANSWERS: [List; 8] = [
+pub const ANSWERS: [List; 10] = [
     ("registered", registered),
     ("resolved", resolved),
     ("found", found),
     ("proved", |parts| again(ProofAnswer::read(parts).ok().map(|answer| answer.values()), parts)),
     ("ponged", |parts| again(PongAnswer::read(parts).ok().map(|answer| answer.values()), parts)),
+    ("punched", |parts| again(PunchAnswer::read(parts).ok().map(|answer| answer.values()), parts)),
+    ("relayed", relayed),
     ("failed", failed),
     ("ping", ping),
     ("pong", pong),
@@ -100,6 +105,12 @@ fn found(parts: &Parts) -> Verdict {
     let Ok(page) = FoundNames::read(parts) else { return Verdict::Refused };
     assert!(page.names.len() <= MAX_PAGE);
     again(Some(page.values()), parts)
+}
+
+fn relayed(parts: &Parts) -> Verdict {
+    let Ok(answer) = RelayAnswer::read(parts) else { return Verdict::Refused };
+    assert!((1..=RelayOpen::MAX_LIFETIME.as_secs()).contains(&answer.lifetime.as_secs()));
+    again(Some(answer.values()), parts)
 }
 
 /// A failure is read from anything; what is left of it says the same when it is read again.

@@ -10,7 +10,7 @@ mod exchanges;
 pub use exchanges::{FoundName, IncomingQuestion, Wire};
 use exchanges::{Full, Named, Reply, Wanted};
 mod intents;
-pub use intents::{Asked, MAX_FOUND};
+pub use intents::{Asked, MAX_FOUND, RelayOpened};
 mod overlay_client;
 pub use overlay_client::{OverlayClient, ResolveError, Route, RouteNote, RouteOrigin};
 mod pins;

@@ -6,7 +6,7 @@
 mod answer;
 pub use answer::{
     Failure, FailureCode, FoundNames, PongAnswer, PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer,
-    ResolveAnswer,
+    RelayAnswer, ResolveAnswer,
 };
 mod members;
 pub use members::Malformed;

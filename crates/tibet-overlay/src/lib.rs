@@ -27,8 +27,8 @@ pub use claim_report::ClaimReport;
 mod client;
 pub use client::{
     Asked, Asker, Connected, FoundName, IncomingQuestion, MAX_FOUND, MakeNode, NodeAddress, NodeAddressError,
-    NodeClient, NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, ResolveError, Route,
-    RouteNote, RouteOrigin, Session, Socket, Verification, Wire,
+    NodeClient, NodePath, NodePins, OverlayClient, Pong, QueryError, ReachError, RelayOpened, ResolveError,
+    Route, RouteNote, RouteOrigin, Session, Socket, Verification, Wire,
 };
 mod device;
 pub use device::{DeviceError, DeviceFiles, LocalDevice, Presence};

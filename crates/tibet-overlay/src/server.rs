@@ -17,6 +17,7 @@
 //! | `server/neighbours.rs` | which other nodes of the same registry are alive |
 //! | `server/forwards.rs` | questions passed on to devices |
 //! | `server/queue.rs` | what waits for the workers: devices that are there before strangers |
+//! | `server/relay.rs`, `relay_usage.rs` | what passes between devices that do not get through to each other, and what of it each has used today |
 //! | `server/limits.rs` | how often a network or a key may have the node do something |
 //! | `server/glance.rs` | what a question or a record says in a few of its fields |
 
@@ -32,6 +33,11 @@ mod lookups;
 mod neighbours;
 mod presence;
 mod queue;
+mod relay;
+pub use relay::RelaySettings;
+/// What a relay grants.
+pub use tibet_mesh::RelayConfig;
+mod relay_usage;
 mod requests;
 mod sessions;
 pub use sessions::Seen;
@@ -62,6 +68,7 @@ use cookies::Cookies;
 use frames::NodeFrames;
 use neighbours::Neighbours;
 use queue::WorkQueue;
+use relay::Relay;
 use sessions::Sessions;
 use shared::{Parts, Shared};
 use tokens::Tokens;
@@ -81,6 +88,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SWEEP: u64 = 10;
 /// Ticks between two sums of what was looked up.
 const SUM_UP: u64 = 600;
+/// Ticks between two looks at what the relay has passed on, to be kept.
+const SAVE_RELAY: u64 = 600;
 
 /// How an overlay node runs.
 #[derive(Debug, Clone)]
@@ -95,6 +104,8 @@ pub struct OverlayNodeConfig {
     pub workers: usize,
     /// What one network may ask before its questions are dropped unread; [`QUERY_RATE`] unless set otherwise.
     pub query_rate: Rate,
+    /// Whether and how it relays between devices that do not get through to each other.
+    pub relay: Option<RelaySettings>,
 }
 
 impl Default for OverlayNodeConfig {
@@ -105,6 +116,7 @@ impl Default for OverlayNodeConfig {
             gone_after: GONE_AFTER,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             query_rate: QUERY_RATE,
+            relay: Some(RelaySettings::default()),
         }
     }
 }
@@ -167,9 +179,12 @@ impl OverlayNode {
         let sessions = Arc::new(Mutex::new(Sessions::new(config.gone_after)));
         let own_name = Name::of_key(&keys.identity.public_key());
         let first = u64::from_be_bytes(system::random()?);
+        let relay = config.relay.map(|settings| Relay::start(settings, own_name.clone())).transpose()?;
+        let relay = relay.map(Arc::new);
         let neighbours = Neighbours::new(own_name, config.gone_after, first);
-        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), neighbours)
-            .map_err(ServeError::Thread)?;
+        let running =
+            writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), relay.clone(), neighbours);
+        let running = running.map_err(ServeError::Thread)?;
         let writer::Running { handle: registry, thread: writer, ready } = running;
         ready.await.map_err(|_| StoreError::Failed("the registry's thread has ended".into()))??;
         let public_key = keys.identity.public_key();
@@ -183,6 +198,7 @@ impl OverlayNode {
             sessions,
             directory,
             registry,
+            relay,
             secret: system::random()?,
         }));
         let (work, workers) = workers::spawn(&shared, config.workers).map_err(ServeError::Thread)?;
@@ -193,7 +209,11 @@ impl OverlayNode {
         let node = NodeConfig { heartbeat: None, discovery: None, ..NodeConfig::default() };
         let transport = TransportConfig { bind: config.bind, discovery: None, node };
         let mut iot = IotNode::new(identity, transport, None, None)?;
-        iot.set_frames(Box::new(NodeFrames { shared: Arc::clone(&shared), work: work.clone() }));
+        iot.set_frames(Box::new(NodeFrames {
+            shared: Arc::clone(&shared),
+            work: work.clone(),
+            relayed: false,
+        }));
         let _ = shared.outbox.set(iot.outbox());
         let address = iot.start().await?;
         let ticker = tokio::spawn(tick(Arc::clone(&shared)));
@@ -238,6 +258,9 @@ impl OverlayNode {
         drop((iot.take_frames(), iot, work));
         let joined = tokio::task::spawn_blocking(move || {
             workers.into_iter().for_each(|worker| drop(worker.join()));
+            if let Some(relay) = &handle.shared.relay {
+                relay.save();
+            }
             handle.shared.registry.stop();
             let registry = writer.join();
             // Not given back, it is closed here: a database's client may not be dropped where the runtime runs.
@@ -289,6 +312,12 @@ impl NodeHandle {
         self.shared.sessions().online()
     }
 
+    /// Sessions with its relay, if it has one.
+    #[must_use]
+    pub fn relay_sessions(&self) -> Option<usize> {
+        self.shared.relay.as_ref().map(|relay| relay.sessions())
+    }
+
     /// How long the node has been running.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -298,7 +327,11 @@ impl NodeHandle {
     /// What it has done.
     #[must_use]
     pub fn stats(&self) -> OverlayStats {
-        self.shared.counters.read()
+        let mut stats = self.shared.counters.read();
+        if let Some(relay) = &self.shared.relay {
+            relay.count(&mut stats);
+        }
+        stats
     }
 }
 
@@ -332,6 +365,15 @@ async fn tick(shared: Arc<Shared>) {
         if count % SWEEP == 0 {
             presence::sweep(&shared);
             presence::flush(&shared);
+            if let Some(relay) = &shared.relay {
+                relay.handle_timeout();
+            }
+        }
+        if count % SAVE_RELAY == SAVE_RELAY - 1
+            && let Some(relay) = shared.relay.clone()
+        {
+            // A disk may be slow.
+            tokio::task::spawn_blocking(move || relay.save());
         }
         if count % SUM_UP == SUM_UP - 1 {
             sum_up(&shared);

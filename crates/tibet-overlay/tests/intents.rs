@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jis::{
-    Answer, AnswerOutcome, Capability, Challenge, ChallengePurpose, Name, Punch, Query, SecretKey, Signed,
-    UnixTime, message_hash,
+    Answer, AnswerOutcome, Capability, Challenge, ChallengePurpose, Name, Punch, Query, RelayOpen, SecretKey,
+    Signed, TransportKey, UnixTime, message_hash,
 };
 use tibet_overlay::intents::{
     Failure, FailureCode, FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone,
-    PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer, RegisterRequest, ResolveAnswer,
+    PresenceState, ProofAnswer, PunchAnswer, RegisterAnswer, RegisterRequest, RelayAnswer, ResolveAnswer,
 };
 use tibet_overlay::{LocalDevice, Presence};
 use tibet_ping::{Compact, MAX_UNFRAGMENTED};
@@ -73,7 +73,7 @@ fn a_registration_fits_a_datagram() {
 fn requests_are_read_as_they_were_written() {
     let mut device = device("jis:home:hub");
     let first = registration(&mut device);
-    let (challenge, punch) = (challenge(&device), punch(&device));
+    let (challenge, punch, relay_open) = (challenge(&device), punch(&device), relay_open(&device));
     let (rotation, record) = device.rotate(None, NOW).expect("rotated");
     for request in [
         OverlayRequest::Register(Box::new(first)),
@@ -83,6 +83,7 @@ fn requests_are_read_as_they_were_written() {
         OverlayRequest::Challenge(Box::new(challenge)),
         OverlayRequest::Connect { name: name("jis:a"), punch: Box::new(punch.clone()) },
         OverlayRequest::Punch(Box::new(punch)),
+        OverlayRequest::Relay(Box::new(relay_open)),
         OverlayRequest::Rotate { rotation: Box::new(rotation), record: Box::new(record) },
     ] {
         let (intent, arguments) = (request.intent(), request.arguments());
@@ -135,6 +136,20 @@ fn punch(device: &LocalDevice) -> Signed<Punch> {
     Signed::seal(punch, &node.key).expect("signed")
 }
 
+fn relay_open(device: &LocalDevice) -> Signed<RelayOpen> {
+    let node = device.node_identity().expect("active");
+    let open = RelayOpen {
+        name: node.name.clone(),
+        key: node.key.public_key(),
+        generation: node.generation,
+        relay: node.key.public_key(),
+        exchange: TransportKey::from_bytes(&[9; 32]).expect("a key"),
+        issued_at: NOW,
+        expires_at: NOW.saturating_add(RelayOpen::MAX_LIFETIME),
+    };
+    Signed::seal(open, &node.key).expect("signed")
+}
+
 #[test]
 fn answers_are_read_as_they_were_written() {
     let device = device("jis:home:hub");
@@ -182,6 +197,22 @@ fn answers_are_read_as_they_were_written() {
 
     let consent = PunchAnswer { punch: punch(&device), asked: None, elapsed: Duration::from_millis(3) };
     assert_eq!(PunchAnswer::read(&consent.values()), Ok(consent));
+
+    let relay = RelayAnswer {
+        session: [5; 8],
+        exchange: TransportKey::from_bytes(&[9; 32]).expect("a key"),
+        lifetime: RelayOpen::MAX_LIFETIME,
+        bytes_per_second: u64::MAX,
+    };
+    assert_eq!(RelayAnswer::read(&relay.values()), Ok(relay));
+    // No session that is none, and none for ever.
+    for (place, other) in
+        [(2, vec![0; 8]), (2, u64::MAX.to_be_bytes().to_vec()), (1, vec![0; 32]), (0, vec![1; 7])]
+    {
+        let mut values = relay.values();
+        values[place] = other;
+        assert!(RelayAnswer::read(&values).is_err(), "{values:?}");
+    }
 
     let failure =
         Failure { retry_after: Some(Duration::from_secs(9)), ..Failure::new(FailureCode::Quota, "wait") };

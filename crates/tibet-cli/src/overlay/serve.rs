@@ -41,6 +41,7 @@ pub(super) fn run(
         keepalive_every: Duration::from_secs(args.keepalive),
         gone_after: Duration::from_secs(args.gone_after),
         query_rate: args.query_rate(file),
+        relay: args.relay(file, &context.settings.network, state)?,
         ..OverlayNodeConfig::default()
     };
     if let Some(workers) = args.workers {
@@ -48,7 +49,7 @@ pub(super) fn run(
     }
     let registry: Option<AnyRegistry> = runtime(2)?.block_on(async {
         let mut signals = Signals::catch()?;
-        let bind = config.bind;
+        let (bind, relays) = (config.bind, config.relay.is_some());
         let mut node = OverlayNode::start(registry, keys, config)
             .await
             .map_err(|error| start_error(error, bind))?;
@@ -57,7 +58,7 @@ pub(super) fn run(
         let hook = hook.map(|program| tokio::spawn(hook::run(node.handle(), program)));
         let http = servers.first().and_then(HttpServer::local_addr);
         let operator = state.operator_socket();
-        Announcement { node: &node, http, operator: &operator, store, policy: &policy }.print(as_json);
+        Announcement { node: &node, http, operator: &operator, store, policy: &policy, relays }.print(as_json);
         let ended = loop {
             tokio::select! {
                 failed = node.failed() => break Err(stopped_by_itself(failed)),
@@ -163,18 +164,19 @@ struct Announcement<'a> {
     operator: &'a Path,
     store: &'a StoreLocation,
     policy: &'a Policy,
+    relays: bool,
 }
 
 impl Announcement<'_> {
     fn print(&self, as_json: bool) {
-        let Self { node, http, operator, store, policy } = self;
+        let Self { node, http, operator, store, policy, relays } = self;
         let (address, key) = (node.local_addr(), node.handle().key());
         let (name, identities) = (Name::of_key(&key), node.handle().directory().len());
         let data = json!({
             "event": "serving", "name": name.as_str(), "address": address.to_string(), "key": key.to_multibase(),
             "identities": identities, "http": http.map(|http| http.to_string()),
             "operator_socket": operator.display().to_string(), "store": store.to_string(),
-            "policy": policy_word(policy), "approval": policy.approval,
+            "policy": policy_word(policy), "approval": policy.approval, "relay": relays,
         });
         let approval = if policy.approval { ", and what it refuses waits for you: pending list" } else { "" };
         let outcome = Outcome::new("tibet.overlay.serve", data)
@@ -186,6 +188,7 @@ impl Announcement<'_> {
                 ("operator", format!("http on the Unix socket {}", shown(operator))),
                 ("store", plain(&store.to_string())),
                 ("policy", format!("{}{approval}", policy_word(policy))),
+                ("relay", if *relays { "yes" } else { "no" }.to_owned()),
                 ("devices", format!("tibet-overlay up --node {key}@HOST:{}", address.port())),
             ]);
         // Nobody may be reading; it serves all the same.

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use jis::{Capability, Challenge, ChallengePurpose, Name, PublicKey, Punch, Query, Revocation, Signed};
+use jis::{
+    Capability, Challenge, ChallengePurpose, Name, PublicKey, Punch, Query, RelayOpen, Revocation, Signed,
+    TransportKey,
+};
 
 use super::{NodeClient, QueryError, Session};
 use crate::intents::{
     FoundNames, Malformed, OverlayRequest, PingRequest, PongAnswer, PongZone, ProofAnswer, PunchAnswer,
-    RegisterAnswer, RegisterRequest, ResolveAnswer,
+    RegisterAnswer, RegisterRequest, RelayAnswer, ResolveAnswer,
 };
 use crate::system::{self, random};
 
@@ -26,6 +29,21 @@ pub struct Asked<T> {
     pub round_trip: Duration,
     /// From the node to the device and back, by the node's word.
     pub device_round_trip: Duration,
+}
+
+/// A relay that a node has opened for us.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayOpened {
+    /// Names the session in its frames.
+    pub session: [u8; 8],
+    /// The node's key for this session.
+    pub exchange: TransportKey,
+    /// How long the session lasts, at most [`RelayOpen::MAX_LIFETIME`].
+    pub lifetime: Duration,
+    /// How much we may send in a second, by the node's word.
+    pub bytes_per_second: u64,
+    /// In which conversation it was opened: frames go to its address, and come from there.
+    pub with: Session,
 }
 
 impl NodeClient {
@@ -176,5 +194,18 @@ impl NodeClient {
             return Err(self.malformed(Malformed("punch")));
         }
         Ok(Asked { answer: punch, device: asked, round_trip, device_round_trip: elapsed })
+    }
+
+    /// Has the node relay for us. The request names the node's key, as [`NodeClient::hello`] gives it. Asked again with the same request, an honest node gives the
+    /// same session.
+    ///
+    /// # Errors
+    /// [`QueryError`]; [`QueryError::Refused`] with [`Refused`](crate::intents::FailureCode::Refused) by a node that does not relay.
+    pub async fn open_relay(&self, request: &Signed<RelayOpen>) -> Result<RelayOpened, QueryError> {
+        let request = OverlayRequest::Relay(Box::new(request.clone()));
+        let (values, with) = self.query_with_session(&request).await?;
+        let answer = RelayAnswer::read(&values).map_err(|reason| self.malformed(reason))?;
+        let RelayAnswer { session, exchange, lifetime, bytes_per_second } = answer;
+        Ok(RelayOpened { session, exchange, lifetime, bytes_per_second, with })
     }
 }

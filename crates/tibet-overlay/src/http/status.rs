@@ -55,6 +55,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json {
         "not_ready_because": finding.reasons,
         "identities": app.node.directory().len(),
         "online": app.node.online(),
+        "relay_sessions": app.node.relay_sessions(),
         "zones": { "GROEN": counted.groen, "GEEL": counted.geel, "ROOD": counted.rood },
         "revoked": counted.revoked,
         "disputed": counted.disputed,
@@ -73,6 +74,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     registry.register("build", "What is running", Info::new(build));
     gauge(&mut registry, "identities", "Registered identities", app.node.directory().len());
     gauge(&mut registry, "devices_online", "Devices heard of late", app.node.online());
+    if let Some(sessions) = app.node.relay_sessions() {
+        gauge(&mut registry, "relay_sessions", "Devices that the node relays for", sessions);
+    }
     gauge(&mut registry, "identities_revoked", "Identities whose key or name is revoked", counted.revoked);
     gauge(
         &mut registry,

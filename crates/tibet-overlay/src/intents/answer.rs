@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jis::{
-    Answer, Fingerprint, KeyEvent, Name, Proof, Punch, Record, RecordVersion, Signed, SignedObject, UnixTime,
+    Answer, Fingerprint, KeyEvent, Name, Proof, Punch, Record, RecordVersion, RelayOpen, Signed,
+    SignedObject, TransportKey, UnixTime,
 };
 use tibet_ping::KeepaliveToken;
 use tibet_registry::{MAX_EVENTS, MAX_PAGE, Zone};
@@ -105,6 +106,19 @@ pub struct PunchAnswer {
     pub asked: Option<SocketAddr>,
     /// How long the device took.
     pub elapsed: Duration,
+}
+
+/// What a node answers a device that it relays for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayAnswer {
+    /// Names the session in its frames.
+    pub session: [u8; 8],
+    /// The node's key for this session: its keys come from this and from the one in the request.
+    pub exchange: TransportKey,
+    /// How long the session lasts: whole seconds, 1 to [`RelayOpen::MAX_LIFETIME`].
+    pub lifetime: Duration,
+    /// How much the device may send in a second.
+    pub bytes_per_second: u64,
 }
 
 /// Why a node does not do what it was asked.
@@ -368,6 +382,37 @@ impl PunchAnswer {
     /// [`Malformed`].
     pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
         read_passed_on(values, "punch").map(|(punch, asked, elapsed)| Self { punch, asked, elapsed })
+    }
+}
+
+impl RelayAnswer {
+    /// The values of the answer.
+    #[must_use]
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        vec![
+            self.session.to_vec(),
+            self.exchange.as_bytes().to_vec(),
+            number(self.lifetime.as_secs()),
+            number(self.bytes_per_second),
+        ]
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(values: &[Vec<u8>]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(values);
+        let session = reader.array("session")?;
+        let exchange = TransportKey::from_bytes(&reader.array("exchange")?);
+        let lifetime = Duration::from_secs(reader.number("lifetime_s")?);
+        let bytes_per_second = reader.number("bytes_per_second")?;
+        reader.finish()?;
+        if lifetime.is_zero() || lifetime > RelayOpen::MAX_LIFETIME {
+            return Err(Malformed("lifetime_s"));
+        }
+        let exchange = exchange.map_err(|_| Malformed("exchange"))?;
+        Ok(Self { session, exchange, lifetime, bytes_per_second })
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is asked.
 
 use jis::{
-    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Punch, Query, Record, Revocation,
-    Signed, SignedRotation, TransportCertificate,
+    Capability, Challenge, ChallengePurpose, KeyEvent, Name, PublicKey, Punch, Query, Record, RelayOpen,
+    Revocation, Signed, SignedRotation, TransportCertificate,
 };
 use tibet_registry::{MAX_EVENTS, Permission};
 
@@ -47,6 +47,8 @@ pub enum OverlayRequest {
     },
     /// Somebody wants a direct path: its consent, which the device answers with its own. Asked by a node, of a device.
     Punch(Box<Signed<Punch>>),
+    /// Pass on what comes for us from others, and to others what comes from us. Asked of a node that relays.
+    Relay(Box<Signed<RelayOpen>>),
     /// Move an identity to its next key.
     Rotate {
         /// The key event.
@@ -88,6 +90,7 @@ impl OverlayRequest {
             Self::Ping { .. } => PING,
             Self::Connect { .. } => CONNECT,
             Self::Punch(_) => PUNCH,
+            Self::Relay(_) => "overlay.relay",
             Self::Rotate { .. } => "overlay.rotate",
             Self::Revoke(_) => "overlay.revoke",
         }
@@ -118,6 +121,7 @@ impl OverlayRequest {
             Self::Ping { name: who, ping } => vec![name(who), ping.encode()],
             Self::Connect { name: who, punch } => vec![name(who), punch.encode()],
             Self::Punch(punch) => vec![punch.encode()],
+            Self::Relay(open) => vec![open.encode()],
             Self::Rotate { rotation, record } => {
                 vec![KeyEvent::Rotation((**rotation).clone()).encode(), record.encode()]
             }
@@ -157,6 +161,7 @@ impl OverlayRequest {
                 Self::Connect { name: reader.parsed("name")?, punch: Box::new(reader.signed("punch")?) }
             }
             PUNCH => Self::Punch(Box::new(reader.signed("punch")?)),
+            "overlay.relay" => Self::Relay(Box::new(reader.signed("open")?)),
             "overlay.rotate" => {
                 let Ok(KeyEvent::Rotation(rotation)) = KeyEvent::decode(reader.bytes("rotation")?) else {
                     return Err(Malformed("rotation"));
@@ -185,7 +190,8 @@ impl OverlayRequest {
             | Self::Challenge(_)
             | Self::Ping { .. }
             | Self::Connect { .. }
-            | Self::Punch(_) => return None,
+            | Self::Punch(_)
+            | Self::Relay(_) => return None,
         };
         Some((&record.claims().name, &record.claims().key))
     }

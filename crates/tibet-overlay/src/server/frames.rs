@@ -15,6 +15,7 @@ use tibet_registry::Route;
 use super::glance::{QueryGlance, RecordGlance};
 use super::limits::network;
 use super::queue::{Lane, WorkQueue};
+use super::relay::Relay;
 use super::sessions::{Comer, Heard};
 use super::shared::Shared;
 use crate::system;
@@ -33,6 +34,8 @@ pub(super) enum Work {
 pub(super) struct NodeFrames {
     pub(super) shared: Arc<Shared>,
     pub(super) work: WorkQueue,
+    /// Whether the relay has got something since its turn ended.
+    pub(super) relayed: bool,
 }
 
 impl Frames for NodeFrames {
@@ -40,6 +43,12 @@ impl Frames for NodeFrames {
         // Port 0 cannot be answered, and whoever claims it does not want to be (SECURITY 3.2 row 11).
         if from.port() == 0 {
             return self.shared.counters.malformed.add();
+        }
+        if Relay::takes(kind)
+            && let Some(relay) = &self.shared.relay
+        {
+            self.relayed = true;
+            return relay.handle_frame(from, kind, body);
         }
         let reply = match Compact::read(kind, body) {
             Ok(Compact::Keepalive(token)) => self.keepalive(from, token),
@@ -60,6 +69,14 @@ impl Frames for NodeFrames {
             }
         };
         out.extend(reply.map(|bytes| Outgoing { to: from, bytes }));
+    }
+
+    fn end_of_batch(&mut self, out: &mut Vec<Outgoing>) {
+        if std::mem::take(&mut self.relayed)
+            && let Some(relay) = &self.shared.relay
+        {
+            relay.end_turn(|to, bytes| out.push(Outgoing { to, bytes }));
+        }
     }
 }
 
@@ -251,7 +268,8 @@ mod tests {
         let own = key();
         let name = jis::Name::of_key(&own.public_key());
         let neighbours = Neighbours::new(name, GONE_AFTER, 0);
-        let running = writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), neighbours);
+        let running =
+            writer::spawn(registry, Arc::clone(&directory), Arc::clone(&sessions), None, neighbours);
         let cookies = Cookies::new(secret, *own.public_key().as_bytes());
         Arc::new(Shared::new(Parts {
             key: own,
@@ -262,6 +280,7 @@ mod tests {
             sessions,
             directory,
             registry: running.expect("a thread").handle,
+            relay: None,
             secret,
         }))
     }
@@ -271,7 +290,7 @@ mod tests {
     fn row_18_a_device_that_is_there_does_not_wait_for_a_flood_of_strangers() {
         let (work, source) = queue();
         let shared = shared();
-        let frames = NodeFrames { shared: Arc::clone(&shared), work };
+        let frames = NodeFrames { shared: Arc::clone(&shared), work, relayed: false };
         let asker = key();
         let ask = |name: &str, from: SocketAddr| {
             let query = Query {

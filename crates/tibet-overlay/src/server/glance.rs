@@ -63,6 +63,20 @@ impl<'a> RecordGlance<'a> {
     }
 }
 
+/// Whether a record, verified when it was taken, says that its device may be found through this relay: it names it, and is no goodbye (SECURITY R50).
+pub(super) fn accepts_from(signed: &[u8], relay: &str) -> bool {
+    let look = || {
+        let mut fields = open(signed, Tag::Record, Record::FIELDS)?;
+        for _name_to_endpoints in 0..9 {
+            fields.bytes().ok()?;
+        }
+        let relays = fields.list("relays", Record::MAX_RELAYS).ok()?;
+        fields.bytes().ok()?;
+        Some(relays.contains(&relay.as_bytes()) && fields.integer("status").ok()? != AWAY)
+    };
+    look().unwrap_or(false)
+}
+
 /// The status of a goodbye (`docs/spec/record.md`).
 const AWAY: u64 = 2;
 

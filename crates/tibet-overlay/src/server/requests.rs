@@ -70,6 +70,7 @@ pub(super) fn handle(shared: &Arc<Shared>, query: &Signed<Query>, request: Overl
             let detail = "this is what a node asks a device; a device asks overlay.connect";
             shared.fail(&asker, &Failure::new(FailureCode::Malformed, detail));
         }
+        OverlayRequest::Relay(request) => super::relay::open(shared, query.claims(), &request, asker),
         OverlayRequest::Rotate { rotation, record } => rotate(shared, *rotation, *record, asker),
         OverlayRequest::Revoke(revocation) => revoke(shared, *revocation, asker),
     }
@@ -91,6 +92,7 @@ fn speaks_for_itself(query: &Query, request: &OverlayRequest) -> bool {
         | OverlayRequest::Ping { .. }
         | OverlayRequest::Connect { .. }
         | OverlayRequest::Punch(_)
+        | OverlayRequest::Relay(_)
         // Which key may end what, the revocation itself says, whoever brings it.
         | OverlayRequest::Revoke(_) => true,
     }
@@ -439,7 +441,7 @@ fn unknown(shared: &Shared, asker: &Asker, name: &Name) {
     shared.fail(asker, &Failure::new(FailureCode::Unknown, format!("{name} is not registered here")));
 }
 
-fn busy(shared: &Shared, asker: &Asker) {
+pub(super) fn busy(shared: &Shared, asker: &Asker) {
     let retry_after = Some(Duration::from_secs(1));
     let failure = Failure::new(FailureCode::Busy, "the node has too much to do; ask again in a second");
     shared.fail(asker, &Failure { retry_after, ..failure });

@@ -15,6 +15,7 @@ use super::directory::Directory;
 use super::forwards::Forwards;
 use super::limits::{Limiter, Rate, network};
 use super::lookups::Lookups;
+use super::relay::Relay;
 use super::sessions::Sessions;
 use super::stats::Counters;
 use super::tokens::Tokens;
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Set once the socket is there.
     pub(super) outbox: OnceLock<Outbox>,
+    pub(super) relay: Option<Arc<Relay>>,
     sessions: Arc<Mutex<Sessions>>,
     forwards: Mutex<Forwards>,
     lookups: Mutex<Lookups>,
@@ -59,6 +61,7 @@ pub(super) struct Parts {
     pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) directory: Arc<RwLock<Directory>>,
     pub(super) registry: RegistryHandle,
+    pub(super) relay: Option<Arc<Relay>>,
     pub(super) secret: [u8; 32],
 }
 
@@ -80,6 +83,7 @@ impl Shared {
             sessions,
             directory,
             registry,
+            relay,
             secret,
         } = parts;
         let public_key = key.public_key();
@@ -95,6 +99,7 @@ impl Shared {
             registry,
             counters: Counters::default(),
             outbox: OnceLock::new(),
+            relay,
             sessions,
             forwards: Mutex::default(),
             lookups: Mutex::default(),

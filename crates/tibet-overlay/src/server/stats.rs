@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    (own { $($(#[$doc:meta])* $name:ident),+ $(,)? } relay { $($(#[$relay_doc:meta])* $relay:ident),+ $(,)? }) => {
         /// Counters of a running node.
         #[derive(Debug, Default)]
         pub(super) struct Counters { $(pub(super) $name: Counter,)+ }
 
         /// What a node has done since it began.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-        pub struct OverlayStats { $($(#[$doc])* pub $name: u64,)+ }
+        pub struct OverlayStats { $($(#[$doc])* pub $name: u64,)+ $($(#[$relay_doc])* pub $relay: u64,)+ }
 
         impl Counters {
+            /// The relay counts for itself.
             pub(super) fn read(&self) -> OverlayStats {
-                OverlayStats { $($name: self.$name.0.load(Ordering::Relaxed),)+ }
+                OverlayStats { $($name: self.$name.0.load(Ordering::Relaxed),)+ $($relay: 0,)+ }
             }
         }
 
@@ -22,7 +23,7 @@ macro_rules! counters {
             /// All of them by name, for metrics.
             #[must_use]
             pub fn all(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)+]
+                vec![$((stringify!($name), self.$name),)+ $((stringify!($relay), self.$relay),)+]
             }
         }
     };
@@ -39,6 +40,7 @@ impl Counter {
 }
 
 counters! {
+    own {
     /// Cookies given.
     welcomed,
     /// Keepalives taken.
@@ -87,4 +89,25 @@ counters! {
     disappeared,
     /// Identities whose key was seen at two places in turn.
     torn,
+    /// Sessions with the relay opened.
+    relays_opened,
+    }
+    relay {
+    /// Datagrams that the relay has handed out for delivery.
+    relay_delivered,
+    /// Their bytes.
+    relay_delivered_bytes,
+    /// Devices that asked whether their session is alive, and were told.
+    relay_calls,
+    /// Times that the deliveries of a session went to another address.
+    relay_moved,
+    /// Frames to the relay that are none, of no session, seen before, or not what a relay carries.
+    relay_refused,
+    /// Frames beyond what an identity, or all of them together, may send.
+    relay_over_quota,
+    /// Frames for somebody who has no session, has not named this relay, or is silent. Their senders cannot tell which (SECURITY R20).
+    relay_undeliverable,
+    /// Frames that newer ones for the same device have taken the place of.
+    relay_overflow,
+    }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::directory::Directory;
 use super::neighbours::Neighbours;
+use super::relay::Relay;
 use super::sessions::Sessions;
 use super::shared::lock;
 use crate::system;
@@ -164,6 +165,7 @@ pub(super) fn spawn(
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
     sessions: Arc<Mutex<Sessions>>,
+    relay: Option<Arc<Relay>>,
     neighbours: Neighbours,
 ) -> std::io::Result<Running> {
     let (jobs, waiting) = sync_channel(MAX_WAITING);
@@ -201,6 +203,7 @@ pub(super) fn spawn(
         registry,
         directory,
         sessions,
+        relay,
         neighbours,
         known: 0,
         waiting,
@@ -227,6 +230,7 @@ struct Writer {
     registry: AnyRegistry,
     directory: Arc<RwLock<Directory>>,
     sessions: Arc<Mutex<Sessions>>,
+    relay: Option<Arc<Relay>>,
     neighbours: Neighbours,
     /// Tokens of the log that the directory knows of.
     known: u64,
@@ -254,6 +258,9 @@ impl Writer {
         *self.directory() = directory;
         let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
         lock(&self.sessions).set_keys(|number| directory.key_of(number));
+        if let Some(relay) = &self.relay {
+            relay.look_at_all(&directory);
+        }
         drop(directory);
         self.read_all_presence()?;
         (self.known, self.owed) = (head, false);
@@ -438,6 +445,9 @@ impl Writer {
             let number = u32::try_from(entry.id).ok();
             keys.extend(number.map(|number| (number, directory.key_of(number))));
         }
+        if let Some(relay) = &self.relay {
+            relay.look_again(&directory, keys.iter().map(|(number, _)| *number));
+        }
         drop(directory);
         let mut sessions = lock(&self.sessions);
         for (number, key) in keys {
@@ -492,6 +502,7 @@ mod tests {
             registry,
             directory: Arc::default(),
             sessions: Arc::new(Mutex::new(Sessions::new(GONE_AFTER))),
+            relay: None,
             neighbours: Neighbours::new(NODE.parse().expect("name"), GONE_AFTER, 0),
             known: 0,
             waiting,

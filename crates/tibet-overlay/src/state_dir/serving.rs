@@ -4,6 +4,7 @@
 //! STATE-DIR/node/identity.pem    the node's identity key: it answers with it, and is its name
 //! STATE-DIR/node/keepalive.key   32 bytes in hex: makes keepalive tokens, so that they hold across restarts
 //! STATE-DIR/node/operator.sock   HTTP for the operator, while the node runs
+//! STATE-DIR/node/relay.json      what each identity has sent through the relay today
 //! STATE-DIR/registry/issuer.pem  signs enrolment tokens; made on first use
 //! ```
 
@@ -90,6 +91,12 @@ impl StateDir {
     #[must_use]
     pub fn operator_socket(&self) -> PathBuf {
         self.root().join("node").join("operator.sock")
+    }
+
+    /// Where an overlay node keeps what each identity has sent through its relay today.
+    #[must_use]
+    pub fn relay_usage_file(&self) -> PathBuf {
+        self.root().join("node").join("relay.json")
     }
 
     /// The key that signs enrolment tokens of this registry, made on first use.

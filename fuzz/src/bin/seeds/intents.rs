@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jis::{
     Capability, EnrolmentToken, Fingerprint, Identity, Inception, KeyEvent, NameGrant, NextKeyCommitment,
-    Record, RecordStatus, RecordVersion, Revocation, RevocationAuthority, RevocationScope, Rotation, Signed,
+    Punch, Record, RecordStatus, RecordVersion, RelayOpen, Revocation, RevocationAuthority, RevocationScope, Rotation, Signed,
     SignedRotation, TransportCertificate, TransportKey,
 };
 use tibet_fuzz::honest::{NOON, at, challenge, key, name, proof};
@@ -128,6 +128,36 @@ fn certificate() -> Signed<TransportCertificate> {
     Signed::seal(certificate, &key(1)).expect("can be signed")
 }
 
+/// The first consent of two, or the one that answers it.
+fn consent(answers: [u8; 16]) -> Signed<Punch> {
+    let punch = Punch {
+        from: name("jis:home:hub"),
+        key: key(1).public_key(),
+        generation: 0,
+        to: name("jis:gate"),
+        to_key: key(2).public_key(),
+        nonce: [6; 16],
+        answers,
+        issued_at: NOON,
+        expires_at: at(30),
+        candidates: ["203.0.113.1:44321", "[2001:db8::1]:7150"].map(|text| text.parse().expect("an address")).into(),
+    };
+    Signed::seal(punch, &key(1)).expect("can be signed")
+}
+
+fn relay_open() -> Signed<RelayOpen> {
+    let open = RelayOpen {
+        name: name("jis:home:hub"),
+        key: key(1).public_key(),
+        generation: 0,
+        relay: key(2).public_key(),
+        exchange: TransportKey::from_bytes(&[9; 32]).expect("a key"),
+        issued_at: NOON,
+        expires_at: at(3600),
+    };
+    Signed::seal(open, &key(1)).expect("can be signed")
+}
+
 /// A grant by `jis:home`, and an operator's token, each with the number it has in a registration.
 fn permissions() -> [Vec<u8>; 2] {
     let grant = NameGrant {
@@ -197,6 +227,9 @@ fn requests() -> Vec<(&'static str, &'static str, Parts)> {
             ],
         ),
         ("overlay.ping", "ping_passed_on", vec![hub, tibet_fuzz::question::honest_question().encode()]),
+        ("overlay.connect", "connect", vec![b"jis:gate".to_vec(), consent(Punch::FIRST).encode()]),
+        ("overlay.punch", "punch", vec![consent(Punch::FIRST).encode()]),
+        ("overlay.relay", "relay", vec![relay_open().encode()]),
         ("overlay.rotate", "rotate", vec![rotated, record]),
         ("overlay.revoke", "revoke", vec![revocation().encode()]),
     ]
@@ -230,7 +263,9 @@ fn answers() -> Vec<(&'static str, &'static str, Parts)> {
         ("found", "found_two", vec![number(2), b"jis:a".to_vec(), b"jis:b".to_vec()]),
         ("proved", "proved", vec![proof().encode(), address(), elapsed.clone()]),
         ("proved", "proved_directly", vec![proof().encode(), Vec::new(), number(0)]),
-        ("ponged", "ponged", vec![honest_answer().encode(), address(), elapsed]),
+        ("ponged", "ponged", vec![honest_answer().encode(), address(), elapsed.clone()]),
+        ("punched", "punched", vec![consent([5; 16]).encode(), address(), elapsed]),
+        ("relayed", "relayed", vec![vec![5; 8], vec![9; 32], number(3600), number(125_000)]),
         ("failed", "failed", vec![b"quota".to_vec(), b"too many new names".to_vec(), number(60)]),
         (
             "failed",

@@ -1,12 +1,13 @@
 //! What `tibet-overlay serve` is told, and by whom: flags and environment first, then the table `[serve]` of the configuration file.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use jis::PublicKey;
 use serde::Deserialize;
-use tibet_overlay::server::{QUERY_RATE, Rate};
+use tibet_overlay::server::{QUERY_RATE, Rate, RelayConfig, RelaySettings};
 use tibet_overlay::{StateDir, StoreLocation};
 use tibet_registry::{FirstCome, NAMES_PER_HOUR, Policy};
 
@@ -60,6 +61,18 @@ pub(in crate::overlay) struct ServeArgs {
     #[arg(long, value_name = "N")]
     questions_per_second: Option<u32>,
 
+    /// Pass nothing on between devices that do not get through to each other
+    #[arg(long, conflicts_with_all = ["relay_rate", "relay_day"])]
+    no_relay: bool,
+
+    /// Bytes a second that the relay passes on for each identity [default: 125000]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(RELAY_RATE))]
+    relay_rate: Option<u64>,
+
+    /// Bytes a day that the relay passes on for each identity [default: 10737418240]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(RELAY_DAY))]
+    relay_day: Option<u64>,
+
     /// How often devices are to send keepalives, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(5..=120))]
     pub(super) keepalive: u64,
@@ -72,6 +85,11 @@ pub(in crate::overlay) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: Option<u16>,
 }
+
+/// From a packet a second to all that a relay passes on.
+const RELAY_RATE: RangeInclusive<u64> = 1500..=125_000_000;
+/// From a megabyte, about a web page, to a pebibyte.
+const RELAY_DAY: RangeInclusive<u64> = 1_000_000..=1 << 50;
 
 const EXAMPLES: &str = "\
 It answers devices on UDP until SIGTERM or Ctrl-C; what it has acknowledged is on the disk. SIGHUP reads the policy from the configuration
@@ -106,6 +124,12 @@ pub(crate) struct ServeFile {
     names_per_hour: Option<u32>,
     /// As `--questions-per-second`.
     questions_per_second: Option<u32>,
+    /// `false` as `--no-relay`.
+    relay: Option<bool>,
+    /// As `--relay-rate`.
+    relay_rate: Option<u64>,
+    /// As `--relay-day`.
+    relay_day: Option<u64>,
 }
 
 impl ServeFile {
@@ -163,6 +187,29 @@ impl ServeArgs {
         }
     }
 
+    /// How the node relays, in a network; `None` if it does not.
+    pub(super) fn relay(
+        &self,
+        file: &ServeFile,
+        network: &str,
+        state: &StateDir,
+    ) -> Result<Option<RelaySettings>, CliError> {
+        if self.no_relay || file.relay == Some(false) {
+            return Ok(None);
+        }
+        let limits = RelayConfig::default();
+        let rate = within("relay_rate", file.relay_rate, RELAY_RATE)?;
+        let day = within("relay_day", file.relay_day, RELAY_DAY)?;
+        let rate = self.relay_rate.or(rate).unwrap_or(limits.bytes_per_second);
+        let bytes_per_day = self.relay_day.or(day).unwrap_or(limits.bytes_per_day);
+        Ok(Some(RelaySettings {
+            network: network.to_owned(),
+            // A second's worth at once.
+            limits: RelayConfig { bytes_per_second: rate, burst: rate, bytes_per_day, ..limits },
+            usage_file: Some(state.relay_usage_file()),
+        }))
+    }
+
     /// The policy that flags and file lead to. Grants alone need no issuer.
     pub(super) fn policy(&self, file: &ServeFile, state: &StateDir) -> Result<Policy, CliError> {
         let policy = self.policy.or(file.policy).unwrap_or(NamePolicy::Open);
@@ -182,5 +229,18 @@ impl ServeArgs {
             issuers,
             approval: self.approval || file.approval,
         })
+    }
+}
+
+/// A number of the configuration file, if it is one that makes sense.
+fn within(key: &str, number: Option<u64>, range: RangeInclusive<u64>) -> Result<Option<u64>, CliError> {
+    match number {
+        Some(number) if !range.contains(&number) => {
+            let (least, most) = range.into_inner();
+            let message =
+                format!("{key} in the configuration file: {number} is not within {least} and {most}");
+            Err(CliError::new(Exit::Configuration, message))
+        }
+        number => Ok(number),
     }
 }
