@@ -174,7 +174,7 @@ fn what_goes_on_says_where() {
     check(
         &serving,
         "tibet.overlay.serve",
-        "event name address key identities http operator_socket store policy approval",
+        "event name address key identities http operator_socket store policy approval relay",
     );
     hub.ok("id new jis:home:hub");
     let at = serving["address"].as_str().expect("an address");

@@ -7,7 +7,7 @@ mod common;
 use common::device::{Device, at, name};
 use common::raw::{Asker, Raw, read};
 use common::world::with_world;
-use jis::{Challenge, ChallengePurpose, Punch, Signed};
+use jis::{Challenge, ChallengePurpose, Punch, RelayOpen, Signed, TransportKey};
 use tibet_overlay::intents::{OverlayRequest, PingRequest};
 use tibet_ping::{Compact, Encoding, Frame, Fresh, Packet};
 
@@ -61,6 +61,16 @@ fn one_of_each(raw: &Raw, device: &Device, token: [u8; 16]) -> Vec<Vec<u8>> {
         candidates: Vec::new(),
     };
     let punch = Box::new(Signed::seal(punch, &device.key).expect("signed"));
+    let relay = RelayOpen {
+        name: device.name().clone(),
+        key: device.identity.key,
+        generation: 0,
+        relay: raw.key,
+        exchange: TransportKey::from_bytes(&[9; 32]).expect("a key"),
+        issued_at: at(0),
+        expires_at: at(30),
+    };
+    let relay = Box::new(Signed::seal(relay, &device.key).expect("signed"));
     let mut rotated = device.stolen();
     let requests = [
         (device.asker(), device.registration(None)),
@@ -73,6 +83,7 @@ fn one_of_each(raw: &Raw, device: &Device, token: [u8; 16]) -> Vec<Vec<u8>> {
         (device.asker(), OverlayRequest::Ping { name: device.name().clone(), ping }),
         (device.asker(), OverlayRequest::Connect { name: device.name().clone(), punch: punch.clone() }),
         (device.asker(), OverlayRequest::Punch(punch)),
+        (device.asker(), OverlayRequest::Relay(relay)),
     ];
     let queries =
         requests.iter().map(|(who, request)| Compact::Query(&raw.query(who, request).encode()).write());
@@ -97,6 +108,8 @@ fn one_of_each(raw: &Raw, device: &Device, token: [u8; 16]) -> Vec<Vec<u8>> {
             Compact::Answer { id: [4; 8], answer: &[7; 200] }.write(),
             frame(4, &[1; 74]),
             frame(7, &[1; 100]),
+            frame(tibet_mesh::RELAY_SEND, &[1; 120]),
+            frame(tibet_mesh::RELAY_CALL, &[1; 40]),
             Frame::Version1 { kind: tibet_ping::Kind::Packet, encoding: Encoding::Json, body: &packet }
                 .write()
                 .expect("short"),
@@ -118,7 +131,7 @@ fn mutated(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
                 bytes.truncate(at);
                 bytes.extend(&other[random.below(other.len())..]);
             }
-            5 if bytes.len() > 8 => bytes[3] = random.below(12) as u8,
+            5 if bytes.len() > 8 => bytes[3] = random.below(24) as u8,
             6 if at + 4 <= bytes.len() => {
                 bytes[at..at + 4].copy_from_slice(&[[0; 4], [255; 4], [0, 0, 1, 0]][random.below(3)])
             }
@@ -160,14 +173,14 @@ fn who_cannot_be_seen_to_be_there_gets_no_more_bytes_than_it_sends() {
         let mut random = Random(0x5eed_0015);
         // It has a cookie, but another address's.
         let raw = Raw { cookie: at_device.cookie, ..world.raw() };
-        let mut datagrams = one_of_each(&raw, &device, token);
+        let seeds = one_of_each(&raw, &device, token);
+        let mut datagrams = seeds.clone();
         for kind in 0..=255 {
             for length in [0, 7, 8, 15, 16, 24, 40, 88, 120, 500, 1400] {
                 datagrams.push(frame(kind, &vec![0; length]));
                 datagrams.push(frame(kind, &vec![random.next() as u8; length]));
             }
         }
-        let seeds = datagrams[..18].to_vec();
         datagrams.extend((0..5000).map(|_| mutated(&mut random, &seeds)));
         let (mut greatest, mut of) = (0.0_f64, 0);
         let mut answered = 0;
@@ -237,6 +250,7 @@ fn a_node_takes_no_harm_from_garbage_and_counts_it() {
                 + stats.queries_overflow
                 + stats.queries_limited
                 + stats.answers_unasked
+                + stats.relay_refused
         };
         // With the greetings of this test, and the question at its end.
         assert_eq!(sum(after) - sum(before), framed + hellos + 2, "{before:?} {after:?}");

@@ -225,7 +225,8 @@ pub(super) fn open(shared: &Shared, query: &Query, request: &Signed<RelayOpen>, 
     let directory = shared.directory();
     let number = directory.number(claims.name.as_str());
     let known = number.and_then(|number| Some((number, directory.route_of(number)?))).filter(|(_, route)| {
-        *route.key_bytes() == *claims.key.as_bytes() && route.status == IdentityStatus::Active
+        let its = (claims.key.as_bytes(), claims.generation);
+        (route.key_bytes(), route.version.generation) == its && route.status == IdentityStatus::Active
     });
     let Some((number, route)) = known else {
         drop(directory);

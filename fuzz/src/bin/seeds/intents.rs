@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jis::{
     Capability, EnrolmentToken, Fingerprint, Identity, Inception, KeyEvent, NameGrant, NextKeyCommitment,
-    Punch, Record, RecordStatus, RecordVersion, RelayOpen, Revocation, RevocationAuthority, RevocationScope, Rotation, Signed,
-    SignedRotation, TransportCertificate, TransportKey,
+    Punch, Record, RecordStatus, RecordVersion, RelayOpen, Revocation, RevocationAuthority, RevocationScope,
+    Rotation, Signed, SignedRotation, TransportCertificate, TransportKey,
 };
 use tibet_fuzz::honest::{NOON, at, challenge, key, name, proof};
 use tibet_fuzz::intents::{ANSWERS, INTENTS};
@@ -140,7 +140,9 @@ fn consent(answers: [u8; 16]) -> Signed<Punch> {
         answers,
         issued_at: NOON,
         expires_at: at(30),
-        candidates: ["203.0.113.1:44321", "[2001:db8::1]:7150"].map(|text| text.parse().expect("an address")).into(),
+        candidates: ["203.0.113.1:44321", "[2001:db8::1]:7150"]
+            .map(|text| text.parse().expect("an address"))
+            .into(),
     };
     Signed::seal(punch, &key(1)).expect("can be signed")
 }

@@ -244,3 +244,58 @@ fn within(key: &str, number: Option<u64>, range: RangeInclusive<u64>) -> Result<
         number => Ok(number),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn relay(flags: &str, file: &str) -> Result<Option<RelaySettings>, CliError> {
+        let cli = Cli::try_parse_from(format!("serve {flags}").split_whitespace()).expect("flags");
+        let file: ServeFile = toml::from_str(file).expect("a table");
+        cli.serve.relay(&file, "home", &StateDir::new("/var/lib/tibet"))
+    }
+
+    #[test]
+    fn a_node_relays_unless_flag_or_file_have_it_otherwise() {
+        let settings = relay("", "").ok().flatten().expect("it does");
+        assert_eq!((settings.network.as_str(), settings.limits), ("home", RelayConfig::default()));
+        assert_eq!(settings.usage_file, Some("/var/lib/tibet/node/relay.json".into()));
+        assert!(relay("--no-relay", "relay = true\nrelay_rate = 2000").is_ok_and(|relay| relay.is_none()));
+        assert!(relay("", "relay = false").is_ok_and(|relay| relay.is_none()));
+        let limits = |flags, file| {
+            let limits = relay(flags, file).ok().flatten().expect("it does").limits;
+            (limits.bytes_per_second, limits.burst, limits.bytes_per_day)
+        };
+        let file = "relay_rate = 2000\nrelay_day = 3000000";
+        assert_eq!(limits("", file), (2000, 2000, 3_000_000));
+        assert_eq!(limits("--relay-rate 4000 --relay-day 5000000", file), (4000, 4000, 5_000_000));
+    }
+
+    /// SECURITY R51: a quota that is none, or lets nothing through, is a mistake.
+    #[test]
+    fn a_quota_that_makes_no_sense_is_refused() {
+        for flags in [
+            "--relay-rate 0",
+            "--relay-rate 1499",
+            "--relay-rate 125000001",
+            "--relay-rate -1",
+            "--relay-day 0",
+            "--relay-day 999999",
+            "--relay-day 18446744073709551615",
+            "--no-relay --relay-rate 2000",
+        ] {
+            let parsed = Cli::try_parse_from(format!("serve {flags}").split_whitespace());
+            assert!(parsed.is_err(), "{flags}");
+        }
+        for file in ["relay_rate = 0", "relay_rate = 125000001", "relay_day = 999999"] {
+            assert!(relay("", file).is_err(), "{file}");
+        }
+    }
+}
