@@ -33,7 +33,7 @@ impl PingNode {
         let taken = Sealed::read(datagram).map_err(Dropped::from).and_then(|sealed| {
             self.check_tunnel(peer, key, now)?;
             match sealed {
-                Sealed::Ping(ping) => self.handle_sealed_ping(peer, &ping, datagram.len(), now),
+                Sealed::Ping(ping) => self.handle_sealed_ping((peer, key), &ping, datagram.len(), now),
                 Sealed::Answer(answer) => self.handle_sealed_answer(peer, &answer, now),
             }
         });
@@ -66,12 +66,12 @@ impl PingNode {
 
     fn handle_sealed_ping(
         &mut self,
-        peer: &Name,
+        (peer, key): (&Name, &PublicKey),
         ping: &SealedPing<'_>,
         length: usize,
         now: Now,
     ) -> Result<(), Dropped> {
-        self.tunnels.hear(peer, ping.id, now.mono).map_err(|why| match why {
+        self.tunnels.hear(key, ping.id, now.mono).map_err(|why| match why {
             NotNew::Seen => Dropped::Replay(ReplayRefusal::Seen),
             NotNew::Full => Dropped::Replay(ReplayRefusal::Full),
         })?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jis::Name;
+use jis::PublicKey;
 
 use crate::compact::ExchangeId;
 
@@ -19,8 +19,8 @@ const IDLE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
 pub(super) struct Tunnels {
-    /// Boxed, so that entering a peer moves little.
-    peers: BTreeMap<Name, Box<Ids>>,
+    /// By the peer's key: it is found sooner than a name, since it lies in the map itself. Boxed, so that entering a peer moves little.
+    peers: BTreeMap<[u8; 32], Box<Ids>>,
     swept_at: Duration,
 }
 
@@ -43,10 +43,10 @@ pub(super) enum NotNew {
 }
 
 impl Tunnels {
-    /// Takes note of a ping's id.
-    pub(super) fn hear(&mut self, peer: &Name, id: ExchangeId, now: Duration) -> Result<(), NotNew> {
+    /// Takes note of the id of a ping from whoever holds this key.
+    pub(super) fn hear(&mut self, peer: &PublicKey, id: ExchangeId, now: Duration) -> Result<(), NotNew> {
         let id = u64::from_be_bytes(id);
-        if let Some(ids) = self.peers.get_mut(peer) {
+        if let Some(ids) = self.peers.get_mut(peer.as_bytes()) {
             return ids.hear(id, now);
         }
         if self.peers.len() >= MAX_TUNNELS {
@@ -61,7 +61,7 @@ impl Tunnels {
         }
         let mut ids = Box::new(Ids { ids: [0; REMEMBERED], filled: 0, next: 0, last_heard: now });
         let heard = ids.hear(id, now);
-        self.peers.insert(peer.clone(), ids);
+        self.peers.insert(*peer.as_bytes(), ids);
         heard
     }
 }
@@ -91,8 +91,10 @@ mod tests {
         (n as u64).to_be_bytes()
     }
 
-    fn name(n: usize) -> Name {
-        format!("jis:home:d{n}").parse().expect("a name")
+    fn peer(n: usize) -> PublicKey {
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&n.to_be_bytes());
+        jis::SecretKey::from_seed(seed.into()).expect("a seed").public_key()
     }
 
     #[test]
@@ -100,26 +102,26 @@ mod tests {
         let (mut tunnels, now) = (Tunnels::default(), Duration::from_secs(9));
         // Zero too, which is what an empty memory is full of.
         for n in 0..REMEMBERED {
-            assert_eq!(tunnels.hear(&name(1), id(n), now), Ok(()));
+            assert_eq!(tunnels.hear(&peer(1), id(n), now), Ok(()));
         }
         for n in 0..REMEMBERED {
-            assert_eq!(tunnels.hear(&name(1), id(n), now), Err(NotNew::Seen), "{n}");
+            assert_eq!(tunnels.hear(&peer(1), id(n), now), Err(NotNew::Seen), "{n}");
         }
-        assert_eq!(tunnels.hear(&name(2), id(0), now), Ok(()));
-        assert_eq!(tunnels.hear(&name(1), id(REMEMBERED), now), Ok(()));
-        assert_eq!(tunnels.hear(&name(1), id(0), now), Ok(()), "forgotten");
-        assert_eq!(tunnels.hear(&name(1), id(2), now), Err(NotNew::Seen));
+        assert_eq!(tunnels.hear(&peer(2), id(0), now), Ok(()));
+        assert_eq!(tunnels.hear(&peer(1), id(REMEMBERED), now), Ok(()));
+        assert_eq!(tunnels.hear(&peer(1), id(0), now), Ok(()), "forgotten");
+        assert_eq!(tunnels.hear(&peer(1), id(2), now), Err(NotNew::Seen));
     }
 
     #[test]
     fn a_full_table_hears_no_new_peer_until_old_ones_are_silent() {
         let (mut tunnels, start) = (Tunnels::default(), Duration::from_secs(9));
         for n in 0..MAX_TUNNELS {
-            assert_eq!(tunnels.hear(&name(n), id(1), start), Ok(()));
+            assert_eq!(tunnels.hear(&peer(n), id(1), start), Ok(()));
         }
-        assert_eq!(tunnels.hear(&name(MAX_TUNNELS), id(1), start), Err(NotNew::Full));
-        assert_eq!(tunnels.hear(&name(1), id(2), start), Ok(()), "known ones are heard");
-        assert_eq!(tunnels.hear(&name(MAX_TUNNELS), id(1), start + IDLE), Ok(()));
+        assert_eq!(tunnels.hear(&peer(MAX_TUNNELS), id(1), start), Err(NotNew::Full));
+        assert_eq!(tunnels.hear(&peer(1), id(2), start), Ok(()), "known ones are heard");
+        assert_eq!(tunnels.hear(&peer(MAX_TUNNELS), id(1), start + IDLE), Ok(()));
         assert_eq!(tunnels.peers.len(), 1);
     }
 }
