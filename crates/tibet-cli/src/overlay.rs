@@ -9,6 +9,7 @@ mod info;
 mod pending;
 mod permit;
 mod ping;
+mod ports;
 mod register;
 mod remote;
 mod resolve;

@@ -30,6 +30,8 @@ pub const ANSWER_LENGTH: usize = 48;
 pub const CONFIRM_LENGTH: usize = 40;
 
 const CONTEXT: &str = "jis-probe:v1";
+/// Of numbers to be confirmed, from a key that nobody else has.
+const OWN_CONTEXT: &str = "jis-probe-challenge:v1";
 const MAC: usize = 16;
 /// How long a number to be confirmed lasts: the present and the last such time count.
 const EPOCH: Duration = Duration::from_secs(8);
@@ -43,6 +45,8 @@ pub type ProbeId = [u8; 8];
 pub struct ProbeKeys {
     ours: Side,
     theirs: Side,
+    /// Makes the numbers to be confirmed. The peer cannot: else it could confirm an address where it receives nothing, and have us send there (SECURITY R24).
+    own: [u8; 32],
 }
 
 /// What goes in one direction.
@@ -99,9 +103,14 @@ impl ProbeKeys {
         };
         // From whoever asked first, then from whoever answered.
         let (asked, answered) = (side(), side());
+        let mut own = blake3::Hasher::new_derive_key(OWN_CONTEXT);
+        own.update(&*secret.to_bytes());
+        own.update(first);
+        own.update(second);
+        let own = *own.finalize().as_bytes();
         match role {
-            Role::Asked => Self { ours: asked, theirs: answered },
-            Role::Answered => Self { ours: answered, theirs: asked },
+            Role::Asked => Self { ours: asked, theirs: answered, own },
+            Role::Answered => Self { ours: answered, theirs: asked, own },
         }
     }
 
@@ -172,7 +181,7 @@ impl ProbeKeys {
         input[..16].copy_from_slice(&ip.octets());
         input[16..18].copy_from_slice(&address.port().to_be_bytes());
         input[18..].copy_from_slice(&epoch.to_be_bytes());
-        self.ours.number(b"challenge", &input)
+        number(&self.own, b"challenge", &input)
     }
 }
 
@@ -204,14 +213,24 @@ impl Side {
         self.number(&[kind], claimed)
     }
 
-    /// Says what nobody else can say. What for comes first, and none of them is the beginning of another.
     fn number<const N: usize>(&self, what_for: &[u8], input: &[u8]) -> [u8; N] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(what_for);
-        hasher.update(input);
-        let mut number = [0; N];
-        hasher.finalize_xof().fill(&mut number);
-        number
+        number(&self.key, what_for, input)
+    }
+}
+
+/// Says what nobody else can say. What for comes first, and none of them is the beginning of another.
+fn number<const N: usize>(key: &[u8; 32], what_for: &[u8], input: &[u8]) -> [u8; N] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(what_for);
+    hasher.update(input);
+    let mut number = [0; N];
+    hasher.finalize_xof().fill(&mut number);
+    number
+}
+
+impl Drop for ProbeKeys {
+    fn drop(&mut self) {
+        self.own.zeroize();
     }
 }
 

@@ -7,6 +7,7 @@ pub use asker::Asker;
 mod error;
 pub use error::QueryError;
 mod exchanges;
+pub(crate) use exchanges::MeshTraffic;
 pub use exchanges::{FoundName, IncomingQuestion, Wire};
 use exchanges::{Full, Named, Reply, Wanted};
 mod intents;

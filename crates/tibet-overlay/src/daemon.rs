@@ -8,6 +8,7 @@
 //! | `daemon/held_device.rs` | the device and its files |
 //! | `daemon/whereabouts.rs` | where it is seen |
 //! | `daemon/end.rs` | why it ends by itself |
+//! | `daemon/mesh.rs` | its part in the mesh |
 //! | `daemon/shared.rs` | what these share |
 //! | `daemon/control.rs` | the socket through which commands talk to it |
 
@@ -23,6 +24,11 @@ mod held_device;
 use held_device::HeldDevice;
 mod link;
 use link::Link;
+mod mesh;
+use mesh::MeshNode;
+pub use mesh::{
+    ExposeAt, ForwardStatus, ForwardTo, MESH_MTU, MeshConfig, MeshError, MeshStatus, PeerReport, RelayReport,
+};
 mod status;
 pub use status::{DaemonStatus, LinkState, NodeStatus};
 mod watcher;
@@ -67,6 +73,8 @@ pub struct DaemonConfig {
     pub permission: Option<Permission>,
     /// Whom the device trusts how far.
     pub trust: Vec<(Name, f64)>,
+    /// How it takes part in the mesh; `None` not to.
+    pub mesh: Option<MeshConfig>,
 }
 
 impl Default for DaemonConfig {
@@ -80,6 +88,7 @@ impl Default for DaemonConfig {
             ttl: DAEMON_TTL,
             permission: None,
             trust: Vec::new(),
+            mesh: None,
         }
     }
 }
@@ -97,6 +106,9 @@ pub enum DaemonError {
     /// The socket, or the directory of its node.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Its part in the mesh.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// More than [`MAX_NODES`] nodes, or none.
     #[error("a device registers with one to {MAX_NODES} nodes, not with {0}")]
     Nodes(usize),
@@ -136,10 +148,14 @@ impl Daemon {
         };
         let nodes = config.nodes.iter().map(|address| Arc::new(node(address))).collect();
         let remote = RemoteOverlay::new(OverlayClient::new(nodes, memory), socket.clone());
-        let core = Arc::new(Core::new(config, HeldDevice::new(device, asker.clone()), remote, asker));
         let (stop, stopping) = watch::channel(false);
         let (reload, reloads) = tokio::sync::mpsc::channel(1);
         let mut tasks = JoinSet::new();
+        let (mesh, transport) = (config.mesh.clone(), device.transport()?);
+        let core = Arc::new(Core::new(config, HeldDevice::new(device, asker.clone()), remote, asker));
+        if let Some(mesh) = mesh {
+            MeshNode::start(&core, transport, state, &mesh, &mut tasks).await?;
+        }
         tasks.spawn(answers::run(Arc::clone(&core), socket.wire().questions()));
         tasks.spawn(watcher::run(Arc::clone(&core), reloads));
         for index in 0..core.links.len() {

@@ -51,6 +51,8 @@ pub struct Presence {
     pub endpoints: Vec<Endpoint>,
     /// Whether it sits behind a NAT.
     pub behind_nat: bool,
+    /// The relays that pass packets on to it. At most [`Record::MAX_RELAYS`].
+    pub relays: Vec<Name>,
     /// What it offers.
     pub capabilities: BTreeSet<Capability>,
     /// How long the record holds.
@@ -64,6 +66,7 @@ impl Default for Presence {
         Self {
             endpoints: Vec::new(),
             behind_nat: false,
+            relays: Vec::new(),
             capabilities: BTreeSet::new(),
             ttl: Record::MAX_TTL,
             status: RecordStatus::Active,
@@ -178,6 +181,14 @@ impl LocalDevice {
         self.files.as_ref()
     }
 
+    /// The secret of its tunnels: a copy.
+    ///
+    /// # Errors
+    /// [`DeviceError::Key`]; never, for one that was good before.
+    pub fn transport(&self) -> Result<TransportSecret, DeviceError> {
+        Ok(TransportSecret::from_bytes(self.transport.to_bytes())?)
+    }
+
     /// The device as a node of the TP protocol, with a copy of its current key.
     ///
     /// # Errors
@@ -193,8 +204,9 @@ impl LocalDevice {
     #[must_use]
     pub fn presence(&self) -> Presence {
         self.record.as_ref().map_or_else(Presence::default, |record| {
-            let Record { endpoints, behind_nat, capabilities, ttl, status, .. } = record.claims().clone();
-            Presence { endpoints, behind_nat, capabilities, ttl, status }
+            let Record { endpoints, behind_nat, relays, capabilities, ttl, status, .. } =
+                record.claims().clone();
+            Presence { endpoints, behind_nat, relays, capabilities, ttl, status }
         })
     }
 
@@ -243,7 +255,7 @@ impl LocalDevice {
         presence: Presence,
         now: UnixTime,
     ) -> Result<Signed<Record>, DeviceError> {
-        let Presence { endpoints, behind_nat, capabilities, ttl, status } = presence;
+        let Presence { endpoints, behind_nat, relays, capabilities, ttl, status } = presence;
         let record = Record {
             name: self.identity.name.clone(),
             fingerprint: self.identity.fingerprint,
@@ -253,7 +265,7 @@ impl LocalDevice {
             issued_at: now,
             ttl,
             endpoints,
-            relays: Vec::new(),
+            relays,
             capabilities,
             status,
             previous: self.record.as_ref().map_or([0; 32], |record| message_hash(record.message())),

@@ -1,5 +1,7 @@
 //! `tibet-overlay up`
 
+mod mesh;
+use mesh::MeshArgs;
 mod report;
 use report::Report;
 
@@ -53,6 +55,9 @@ pub(super) struct UpArgs {
     /// Neither announce this device on the local network nor hear others
     #[arg(long)]
     no_discovery: bool,
+
+    #[command(flatten)]
+    mesh: MeshArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -85,6 +90,7 @@ fn config(context: &Context, args: &UpArgs) -> Result<DaemonConfig, CliError> {
         ttl: Duration::from_secs(args.ttl),
         permission: permission(args.grant.as_deref(), args.token.as_deref())?,
         trust,
+        mesh: args.mesh.config(&context.settings.network)?,
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jis::{Answer, PublicKey, Query, Record, Signed};
@@ -30,6 +30,17 @@ pub struct Wire {
 struct Shared {
     waiting: Mutex<Waiting>,
     outbox: Mutex<Outbox>,
+    mesh: OnceLock<Arc<dyn MeshTraffic>>,
+}
+
+/// What takes the datagrams of the mesh off the same socket. Called in the socket's task.
+pub(crate) trait MeshTraffic: std::fmt::Debug + Send + Sync {
+    /// A frame of version 2, of the mesh's kinds.
+    fn handle_frame(&self, from: SocketAddr, kind: u8, body: &[u8]);
+    /// Any other datagram; whether it was the mesh's.
+    fn handle_datagram(&self, from: SocketAddr, datagram: &[u8]) -> bool;
+    /// All that had come in was handed over.
+    fn end_of_batch(&self, out: &mut Vec<Outgoing>);
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +116,8 @@ impl Wire {
     #[must_use]
     pub fn attach(node: &mut IotNode) -> Self {
         let waiting = Mutex::default();
-        let wire = Self { shared: Arc::new(Shared { waiting, outbox: Mutex::new(node.outbox()) }) };
+        let (outbox, mesh) = (Mutex::new(node.outbox()), OnceLock::new());
+        let wire = Self { shared: Arc::new(Shared { waiting, outbox, mesh }) };
         node.set_frames(Box::new(Incoming(wire.clone())));
         wire
     }
@@ -135,10 +147,19 @@ impl Wire {
         self.waiting().dropped
     }
 
+    /// Has `mesh` take the datagrams of the mesh from now on. Once: a socket belongs to one mesh.
+    pub(crate) fn set_mesh(&self, mesh: Arc<dyn MeshTraffic>) {
+        let _ = self.shared.mesh.set(mesh);
+    }
+
     pub(crate) fn send(&self, to: SocketAddr, bytes: Vec<u8>) {
+        self.send_all([Outgoing { to, bytes }]);
+    }
+
+    pub(crate) fn send_all(&self, datagrams: impl IntoIterator<Item = Outgoing>) {
         let outbox = self.shared.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // Should the socket be that full, it is asked again like everything that is lost.
-        let _ = outbox.send([Outgoing { to, bytes }]);
+        let _ = outbox.send(datagrams);
     }
 
     /// Sends `datagram` to all of `asked`, again after each of `waits`, until an answer comes or the last wait has passed. `None` when nothing
@@ -208,13 +229,30 @@ impl Drop for Forget<'_> {
 /// Called in the node's task.
 struct Incoming(Wire);
 
+/// From this kind on frames are the mesh's (`docs/spec/mesh.md`).
+const FIRST_OF_MESH: u8 = 16;
+
 impl Frames for Incoming {
     fn handle(&mut self, from: SocketAddr, kind: u8, body: &[u8], _: &mut Vec<Outgoing>) {
         let from = canonical(from);
+        if let Some(mesh) = self.0.shared.mesh.get().filter(|_| kind >= FIRST_OF_MESH) {
+            return mesh.handle_frame(from, kind, body);
+        }
         let mut waiting = self.0.waiting();
         let taken = Compact::read(kind, body).ok().and_then(|frame| waiting.take(from, frame));
         if taken.is_none() {
             waiting.dropped = waiting.dropped.saturating_add(1);
+        }
+    }
+
+    fn handle_foreign(&mut self, from: SocketAddr, datagram: &[u8], _: &mut Vec<Outgoing>) -> bool {
+        let mesh = self.0.shared.mesh.get();
+        mesh.is_some_and(|mesh| mesh.handle_datagram(canonical(from), datagram))
+    }
+
+    fn end_of_batch(&mut self, out: &mut Vec<Outgoing>) {
+        if let Some(mesh) = self.0.shared.mesh.get() {
+            mesh.end_of_batch(out);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 use super::shared::{Core, blocking};
 use crate::client::IncomingQuestion;
 use crate::intents::{
-    Failure, FailureCode, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer,
+    Failure, FailureCode, OverlayRequest, PING, PingRequest, PongAnswer, PongZone, ProofAnswer, PunchAnswer,
 };
 use crate::name_memory::KnownName;
 use crate::system;
@@ -73,7 +73,10 @@ async fn answer(
         OverlayRequest::Ping { name, ping } if name == identity.name => {
             Ok(pong(core, &identity.key, &ping, started).await?)
         }
-        OverlayRequest::Punch(_) => return None,
+        OverlayRequest::Punch(punch) => {
+            let consent = core.answer_consent(core.mesh()?, &punch).await?;
+            consent.map(|punch| PunchAnswer { punch, asked: None, elapsed: started.elapsed() }.values())
+        }
         _ => return None,
     };
     let (outcome, values) = match result {
@@ -122,7 +125,7 @@ async fn pong(core: &Core, key: &PublicKey, ping: &Signed<Query>, started: Insta
 }
 
 /// How far whoever signs with this key as this name is trusted; `None` if the name is not theirs as far as we know (SECURITY R5).
-async fn trust_in(core: &Core, name: &Name, key: &PublicKey) -> Option<f64> {
+pub(super) async fn trust_in(core: &Core, name: &Name, key: &PublicKey) -> Option<f64> {
     let asked = name.clone();
     let known = core.remote.socket().with(move |node| (node.key_of(&asked), node.trust_in(&asked))).await;
     let (bound, trust) = known?;

@@ -146,6 +146,7 @@ impl Link {
         // What it sees of us now has the last word, and where it answered is where it knows us.
         self.core.met(self.index, session, answer.observed);
         self.note(&answer, session);
+        self.core.confirm(self.index, current.version);
         Ok(Registered {
             version: current.version,
             at: session.address,

@@ -1,14 +1,15 @@
 //! What the tasks of the daemon share.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use jis::{PublicKey, RecordVersion};
+use jis::{Name, PublicKey, Record, RecordVersion};
 use tibet_registry::Permission;
 use tokio::sync::watch;
 
 use super::held_device::{Current, HeldDevice, away};
+use super::mesh::MeshNode;
 use super::status::{DaemonStatus, LinkState, NodeStatus};
 use super::whereabouts::{Whereabouts, source_towards};
 use super::{DaemonConfig, DaemonEnd};
@@ -37,6 +38,10 @@ pub(super) struct Core {
     /// Which key each link has taken for its own: a node that is reached under two addresses is registered with once.
     claims: Mutex<Vec<Option<PublicKey>>>,
     problem: Mutex<Option<String>>,
+    /// Its part in the mesh, if it takes part.
+    mesh: OnceLock<Arc<MeshNode>>,
+    /// The version of the record that each node has confirmed.
+    confirmed: watch::Sender<Vec<Option<RecordVersion>>>,
     /// What ended the device, once its files have said that it is revoked.
     revoked: watch::Sender<Option<DaemonEnd>>,
     started: Instant,
@@ -55,6 +60,8 @@ impl Core {
             states: watch::channel(0).0,
             claims: Mutex::new(vec![None; nodes.len()]),
             problem: Mutex::default(),
+            mesh: OnceLock::new(),
+            confirmed: watch::channel(vec![None; nodes.len()]).0,
             revoked: watch::channel(None).0,
             started: Instant::now(),
             config,
@@ -96,10 +103,50 @@ impl Core {
         Presence {
             endpoints: whereabouts.endpoints(),
             behind_nat: whereabouts.behind_nat(),
+            relays: self.relays(),
             capabilities: self.config.capabilities.clone().unwrap_or(before.capabilities),
             ttl: self.config.ttl,
             ..Presence::default()
         }
+    }
+
+    pub(super) fn set_mesh(&self, mesh: &Arc<MeshNode>) {
+        let _ = self.mesh.set(Arc::clone(mesh));
+    }
+
+    pub(super) fn mesh(&self) -> Option<&Arc<MeshNode>> {
+        self.mesh.get()
+    }
+
+    /// The nodes that pass packets on to the device: those that it is registered with and that have not said that they do not.
+    fn relays(&self) -> Vec<Name> {
+        let Some(mesh) = self.mesh() else { return Vec::new() };
+        let registered = |index: &usize| self.link(*index).state == LinkState::Registered;
+        let relays = (0..self.links.len()).filter(registered).filter(|index| mesh.may_relay(*index));
+        let keys = relays.filter_map(|index| self.session(index).map(|session| session.key));
+        let mut names: Vec<Name> = keys.map(|key| Name::of_key(&key)).collect();
+        names.dedup();
+        names.truncate(Record::MAX_RELAYS);
+        names
+    }
+
+    /// Where a link has its node.
+    pub(super) fn session(&self, node: usize) -> Option<Session> {
+        self.sessions().get(node).copied().flatten()
+    }
+
+    /// Notes that a node has this record.
+    pub(super) fn confirm(&self, node: usize, version: RecordVersion) {
+        self.confirmed.send_if_modified(|confirmed| {
+            confirmed.get_mut(node).is_some_and(|held| held.replace(version) != Some(version))
+        });
+    }
+
+    /// Waits until a node has the newest record.
+    pub(super) async fn has_newest(&self, node: usize) {
+        let mut confirmed = self.confirmed.subscribe();
+        let newest = *self.published.borrow();
+        let _ = confirmed.wait_for(|confirmed| confirmed.get(node).is_some_and(|held| *held >= newest)).await;
     }
 
     /// Notes where a node is, from where it may ask us now, and how it sees us.
@@ -174,6 +221,9 @@ impl Core {
     }
 
     pub(super) fn tell_moved(&self) {
+        if let Some(mesh) = self.mesh() {
+            mesh.moved();
+        }
         self.moved.send_modify(|count| *count += 1);
     }
 
@@ -246,6 +296,7 @@ impl Core {
             uptime_s: self.started.elapsed().as_secs(),
             peers: peers.unwrap_or(0),
             nodes: (0..self.links.len()).map(|node| self.link(node).clone()).collect(),
+            mesh: self.mesh().map(|mesh| mesh.status(self)),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mesh::MeshStatus;
+
 /// How the daemon is doing. Times are RFC 3339.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,6 +32,8 @@ pub struct DaemonStatus {
     pub peers: usize,
     /// Each of its nodes, in their order.
     pub nodes: Vec<NodeStatus>,
+    /// Its part in the mesh, if it takes part.
+    pub mesh: Option<MeshStatus>,
     /// What went wrong with the device's files last, if anything is wrong.
     pub problem: Option<String>,
 }

@@ -1,0 +1,133 @@
+//! Consents to direct paths, through a node (`docs/spec/punch.md`).
+//!
+//! Whoever wants a path signs first, with the addresses it may be looked for at; the other answers with its own. Only then either probes (SECURITY R58).
+
+use std::collections::VecDeque;
+use std::sync::{MutexGuard, PoisonError};
+
+use jis::{Fingerprint, Punch, Signed, UnixTime};
+use tibet_mesh::{ProbeKeys, Role};
+use tibet_registry::Zone;
+
+use super::MeshNode;
+use super::peers::Peer;
+use crate::daemon::shared::Core;
+use crate::intents::{Failure, FailureCode};
+use crate::system;
+
+/// Consents that are remembered so that none counts twice: more than can be answered while they hold.
+const MAX_SEEN: usize = 8192;
+
+/// The consents that still hold, and what was answered: a question whose answer got lost is asked again, and nothing begins twice.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    answers: VecDeque<(UnixTime, [u8; 16], Option<Signed<Punch>>)>,
+}
+
+impl Answered {
+    /// What was answered to this nonce; `Ok` if it is the first time. When too many are remembered, none is.
+    fn begin(&mut self, punch: &Punch, now: UnixTime) -> Result<(), Option<Signed<Punch>>> {
+        self.answers.retain(|(until, ..)| *until >= now);
+        if let Some((.., answer)) = self.answers.iter().find(|(_, nonce, _)| *nonce == punch.nonce) {
+            return Err(answer.clone());
+        }
+        if self.answers.len() >= MAX_SEEN {
+            return Err(None);
+        }
+        let until = punch.expires_at.saturating_add(Punch::MAX_CLOCK_SKEW);
+        self.answers.push_back((until, punch.nonce, None));
+        Ok(())
+    }
+
+    fn note(&mut self, nonce: &[u8; 16], answer: &Signed<Punch>) {
+        if let Some((.., held)) = self.answers.iter_mut().find(|(_, known, _)| known == nonce) {
+            *held = Some(answer.clone());
+        }
+    }
+}
+
+impl MeshNode {
+    fn answered(&self) -> MutexGuard<'_, Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Asks a peer for its consent, and begins to look for paths with it.
+    pub(super) async fn seek_path(&self, mesh: &MeshNode, peer: Fingerprint) {
+        let Some(peer) = mesh.peer_of(&peer) else { return };
+        let Some(first) = self.consent(&peer, Punch::FIRST) else { return };
+        let nonce = first.claims().nonce;
+        match self.remote.client().connect(&peer.name, &first).await {
+            Ok(connected) => {
+                let answer = connected.punch.claims();
+                self.begin(mesh, &peer, [&nonce, &answer.nonce], Role::Asked, answer);
+            }
+            Err(error) => tracing::info!(peer = %peer.name, %error, "no consent to a direct path"),
+        }
+    }
+
+    /// Answers a peer's consent with ours, and begins to look for paths with it. `None` for silence.
+    pub(in crate::daemon) async fn answer_consent(
+        &self,
+        mesh: &MeshNode,
+        punch: &Signed<Punch>,
+    ) -> Option<Result<Signed<Punch>, Failure>> {
+        let claims = punch.claims();
+        let (own, now) = (self.device.identity(), system::now());
+        let for_us = (&claims.to, &claims.to_key) == (&own.name, &own.key) && claims.answers == Punch::FIRST;
+        if !for_us || !claims.is_valid_at(now) {
+            return None;
+        }
+        punch.verify(&claims.key).ok()?;
+        let begun = mesh.answered().begin(claims, now);
+        if let Err(answered) = begun {
+            return answered.map(Ok);
+        }
+        let peer = match self.admit(mesh, &claims.from, false).await {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::info!(from = %claims.from, %error, "a consent was not answered");
+                return None;
+            }
+        };
+        // The record says which key speaks for the name (SECURITY R5).
+        if peer.key != claims.key {
+            return None;
+        }
+        if peer.zone != Zone::Groen && !peer.wanted {
+            let detail =
+                format!("{} is in GEEL here; there: tibet-overlay up --trust {}=0.7", peer.name, peer.name);
+            return Some(Err(Failure::new(FailureCode::Waiting, detail)));
+        }
+        let answer = self.consent(&peer, claims.nonce)?;
+        mesh.answered().note(&claims.nonce, &answer);
+        self.begin(mesh, &peer, [&claims.nonce, &answer.claims().nonce], Role::Answered, claims);
+        Some(Ok(answer))
+    }
+
+    fn begin(&self, mesh: &MeshNode, peer: &Peer, nonces: [&[u8; 16]; 2], role: Role, theirs: &Punch) {
+        let keys = ProbeKeys::agree(&mesh.secret, &peer.transport, nonces[0], nonces[1], role);
+        mesh.engine.with(|machine, now| machine.begin(&peer.fingerprint, keys, &theirs.candidates, now));
+    }
+
+    fn consent(&self, peer: &Peer, answers: [u8; 16]) -> Option<Signed<Punch>> {
+        let identity = self.asker.identity();
+        let issued_at = system::now();
+        let mut candidates = self.presence().endpoints;
+        candidates.truncate(Punch::MAX_CANDIDATES);
+        let punch = Punch {
+            from: identity.name.clone(),
+            key: identity.key.public_key(),
+            generation: identity.generation,
+            to: peer.name.clone(),
+            to_key: peer.key,
+            nonce: system::random().ok()?,
+            answers,
+            issued_at,
+            expires_at: issued_at.saturating_add(Punch::MAX_LIFETIME),
+            candidates,
+        };
+        Signed::seal(punch, &identity.key).ok()
+    }
+}

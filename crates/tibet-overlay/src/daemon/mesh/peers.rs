@@ -1,0 +1,282 @@
+//! Who is a peer: whoever has a verified record with a transport key, and is not distrusted.
+//!
+//! A peer is looked at again and again: its trust twice a second, its record the more often the more it speaks. One that falls to ROOD, is revoked, or is not
+//! registered any more has no tunnel from that moment, and a token says why (SECURITY R20f, R54).
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jis::{Fingerprint, Name, PublicKey, TransportKey};
+use tibet_mesh::{MeshEvent, Path, PeerError, PeerStatus, RelayId};
+use tibet_registry::Zone;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::MeshNode;
+use super::journal::Reason;
+use crate::client::ResolveError;
+use crate::daemon::answers::trust_in;
+use crate::daemon::shared::Core;
+
+/// How often the trust of all peers is looked at.
+const TRUST: Duration = Duration::from_millis(500);
+/// How old what is known of a peer may be that speaks with us, and of one that does not.
+const SPEAKING: Duration = Duration::from_secs(5);
+const SILENT: Duration = Duration::from_secs(60);
+/// Records that are looked up in one round.
+const AT_ONCE: usize = 64;
+/// Addresses whose names are remembered.
+const MAX_NAMES: usize = 65_536;
+
+/// A peer.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) name: Name,
+    pub(super) fingerprint: Fingerprint,
+    /// Its identity key, which signs consents.
+    pub(super) key: PublicKey,
+    pub(super) transport: TransportKey,
+    pub(super) address: Ipv6Addr,
+    pub(super) zone: Zone,
+    /// Whether somebody here has spoken to it, and not only it to us.
+    pub(super) wanted: bool,
+    looked_up: Instant,
+}
+
+/// Who is known.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    peers: BTreeMap<Fingerprint, Peer>,
+    /// Whose address is whose, peer or not yet.
+    names: BTreeMap<Ipv6Addr, Name>,
+}
+
+/// Why somebody is no peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AdmitError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(
+        "{0} has no transport key in its record: it does not take part in the mesh; there: tibet-overlay up --mesh"
+    )]
+    NoTransportKey(Name),
+    #[error("{0} is not trusted here (ROOD)")]
+    Distrusted(Name),
+    #[error("{0} is this device itself")]
+    Own(Name),
+    #[error("{0}: {1}")]
+    Peer(Name, PeerError),
+}
+
+impl MeshNode {
+    /// The peer with this name, if it is one.
+    pub(super) fn peer(&self, name: &Name) -> Option<Peer> {
+        self.book().peers.values().find(|peer| peer.name == *name).cloned()
+    }
+
+    pub(super) fn peer_of(&self, fingerprint: &Fingerprint) -> Option<Peer> {
+        self.book().peers.get(fingerprint).cloned()
+    }
+
+    /// All peers, by name.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = self.book().peers.values().cloned().collect();
+        peers.sort_by(|one, other| one.name.cmp(&other.name));
+        peers
+    }
+
+    /// The name behind an overlay address, where it was seen before.
+    pub(super) fn name_at(&self, address: Ipv6Addr) -> Option<Name> {
+        self.book().names.get(&address).cloned()
+    }
+
+    pub(super) fn status_of(&self, peer: &Fingerprint) -> Option<PeerStatus> {
+        self.engine.with(|mesh, now| mesh.status(peer, now))
+    }
+
+    /// Notes whose address this is. It makes nobody a peer.
+    pub(super) fn note_name(&self, fingerprint: &Fingerprint, name: &Name) -> Ipv6Addr {
+        let address = fingerprint.overlay_address(&self.network);
+        let mut book = self.book();
+        if book.names.len() < MAX_NAMES {
+            book.names.insert(address, name.clone());
+        }
+        address
+    }
+
+    /// Ends everything with a peer, and writes down why.
+    fn dismiss(&self, peer: &Peer, reason: &Reason) {
+        self.engine.with(|mesh, _| mesh.remove_peer(&peer.fingerprint));
+        self.book().peers.remove(&peer.fingerprint);
+        tracing::warn!(peer = %peer.name, %reason, "no peer any more");
+        self.journal.note(&peer.name, reason);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Has a device as a peer, from its verified record. `wanted` says that somebody here speaks to it.
+    pub(super) async fn admit(&self, mesh: &MeshNode, name: &Name, wanted: bool) -> Result<Peer, AdmitError> {
+        if *name == self.device.identity().name {
+            return Err(AdmitError::Own(name.clone()));
+        }
+        if let Some(mut peer) = mesh.peer(name).filter(|peer| peer.looked_up.elapsed() < SPEAKING) {
+            peer.wanted |= wanted;
+            mesh.book().peers.insert(peer.fingerprint, peer.clone());
+            return Ok(peer);
+        }
+        self.look_up(mesh, name, wanted).await
+    }
+
+    /// Looks a device's record up, and goes by what that says now.
+    async fn look_up(&self, mesh: &MeshNode, name: &Name, wanted: bool) -> Result<Peer, AdmitError> {
+        let client = self.remote.client();
+        let before = mesh.peer(name);
+        let route = client.resolve(name, || None).await;
+        if let (Err(error @ (ResolveError::Revoked { .. } | ResolveError::Unknown { .. })), Some(before)) =
+            (&route, &before)
+        {
+            let reason = match error {
+                ResolveError::Revoked { .. } => Reason::Revoked,
+                _ => Reason::Unknown,
+            };
+            mesh.dismiss(before, &reason);
+        }
+        let route = route?;
+        let (Some(identity), Some(record)) = (route.identity, route.record) else {
+            return Err(AdmitError::NoTransportKey(name.clone()));
+        };
+        let record = record.claims();
+        let Some(transport) = record.transport_key else {
+            return Err(AdmitError::NoTransportKey(name.clone()));
+        };
+        let zone = trust_in(self, name, &identity.key).await.map_or(Zone::Rood, Zone::of);
+        if zone == Zone::Rood {
+            if let Some(before) = &before {
+                mesh.dismiss(before, &Reason::Distrusted);
+            }
+            return Err(AdmitError::Distrusted(name.clone()));
+        }
+        // Another identity under the same name is another peer.
+        if let Some(before) = before.as_ref().filter(|before| before.fingerprint != identity.fingerprint) {
+            mesh.dismiss(before, &Reason::OtherIdentity);
+        }
+        let relays = self.relay_ids(&record.relays);
+        let fingerprint = identity.fingerprint;
+        let admitted = mesh.engine.with(|machine, now| {
+            let address = machine.set_peer(fingerprint, transport)?;
+            machine.set_relays(&fingerprint, relays, now);
+            Ok(address)
+        });
+        let address = admitted.map_err(|error| AdmitError::Peer(name.clone(), error))?;
+        mesh.note_name(&fingerprint, name);
+        let wanted = wanted || before.as_ref().is_some_and(|before| before.wanted);
+        let peer = Peer {
+            name: name.clone(),
+            fingerprint,
+            key: identity.key,
+            transport,
+            address,
+            zone,
+            wanted,
+            looked_up: Instant::now(),
+        };
+        if mesh.book().peers.insert(fingerprint, peer.clone()).is_none() {
+            tracing::info!(peer = %name, %address, zone = zone.as_str(), "peer");
+            mesh.journal.note(name, &Reason::Admitted(zone));
+        }
+        mesh.engine.release(address);
+        Ok(peer)
+    }
+
+    /// The relays with these names that we have sessions with, or may have.
+    fn relay_ids(&self, relays: &[Name]) -> Vec<RelayId> {
+        let nodes = self.node_names().into_iter().enumerate();
+        let named = nodes.filter(|(_, node)| node.as_ref().is_some_and(|node| relays.contains(node)));
+        named.filter_map(|(index, _)| u32::try_from(index).ok().map(RelayId)).collect()
+    }
+
+    /// Somebody here sends to an address: whoever that is becomes a peer, if it is known who that is.
+    pub(super) async fn reach(&self, mesh: &MeshNode, address: Ipv6Addr) {
+        let Some(name) = mesh.name_at(address) else {
+            return tracing::debug!(%address, "nobody is known at this address; look its name up first");
+        };
+        if let Err(error) = self.admit(mesh, &name, true).await {
+            tracing::info!(%name, %error, "no peer");
+        }
+    }
+}
+
+/// Looks at the peers, without end. Those named have tunnels before they ask for them.
+pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>) {
+    let mut ticks = interval(TRUST);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trusted_at: Option<Instant> = None;
+    loop {
+        ticks.tick().await;
+        for peer in mesh.peers() {
+            let zone = core.zone_of(&peer).await;
+            if zone == Zone::Rood {
+                mesh.dismiss(&peer, &Reason::Distrusted);
+            } else if zone != peer.zone {
+                let changed = Peer { zone, ..peer };
+                mesh.book().peers.insert(changed.fingerprint, changed);
+            }
+        }
+        if trusted_at.is_none_or(|at| at.elapsed() >= SPEAKING) && core.is_registered() {
+            trusted_at = Some(Instant::now());
+            for (name, score) in &core.config.trust {
+                if Zone::of(*score) == Zone::Groen && mesh.peer(name).is_none() {
+                    let _ = core.look_up(&mesh, name, false).await;
+                }
+            }
+        }
+        let due = mesh.peers().into_iter().filter(|peer| {
+            let age = peer.looked_up.elapsed();
+            age >= SILENT || age >= SPEAKING && mesh.is_active(peer)
+        });
+        for peer in due.take(AT_ONCE).collect::<Vec<_>>() {
+            if let Err(error) = core.look_up(&mesh, &peer.name, false).await {
+                tracing::debug!(peer = %peer.name, %error, "its record");
+                // Nobody could be asked: it stays what it was, and is looked up again.
+                if let Some(known) = mesh.book().peers.get_mut(&peer.fingerprint) {
+                    known.looked_up = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+impl MeshNode {
+    fn is_active(&self, peer: &Peer) -> bool {
+        self.engine.with(|mesh, now| mesh.is_active(&peer.fingerprint, now))
+    }
+
+    /// Notes what the machine says of a peer.
+    pub(super) fn heard(&self, event: &MeshEvent) {
+        if let MeshEvent::PathChosen(peer, path) = event {
+            let name = self.peer_of(peer).map_or_else(|| peer.to_string(), |peer| peer.name.to_string());
+            match path {
+                Some(Path::Direct(address)) => tracing::info!(peer = name, %address, "direct path"),
+                Some(Path::Relayed(_)) => tracing::info!(peer = name, "path over a relay"),
+                None => tracing::info!(peer = name, "no path"),
+            }
+            self.paths.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Core {
+    /// Where a peer stands now.
+    async fn zone_of(&self, peer: &Peer) -> Zone {
+        let name = peer.name.clone();
+        let Some(trust) = self.remote.socket().with(move |node| node.trust_in(&name)).await else {
+            return peer.zone;
+        };
+        if trust.source == tibet_ping::TrustSource::Unknown { peer.zone } else { Zone::of(trust.score) }
+    }
+}
