@@ -42,6 +42,8 @@ const MAX_QUEUED: usize = 4096;
 /// The first byte of a handshake initiation, and of a data message.
 const INITIATION: u8 = 1;
 const DATA: u8 = 4;
+/// How long a session holds (WireGuard's REJECT_AFTER_TIME).
+const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// How soon a direct path is asked for again: the more often it was in vain, the later.
 const ASK_AGAIN: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(300)];
@@ -447,6 +449,14 @@ impl Mesh {
     #[must_use]
     pub fn is_active(&self, peer: &Fingerprint, now: Duration) -> bool {
         self.peers.get(peer).is_some_and(|known| known.paths.is_active(now))
+    }
+
+    /// Whether packets to a peer can leave at once: it has a session that holds, and a path.
+    #[must_use]
+    pub fn is_live(&self, peer: &Fingerprint) -> bool {
+        let has_path = self.peers.get(peer).is_some_and(|known| known.paths.chosen().is_some());
+        let session = self.tunnels.stats(peer).and_then(|stats| stats.since_handshake);
+        has_path && session.is_some_and(|age| age < REJECT_AFTER)
     }
 
     /// How a peer stands.

@@ -220,6 +220,7 @@ impl Daemon {
             let _ = self.tasks.join_next().await;
         }
         self.tasks.shutdown().await;
+        self.core.leave_pings().await;
         self.core.remote.socket().stop().await;
     }
 

@@ -122,7 +122,7 @@ impl RemoteOverlay {
     ///
     /// # Errors
     /// As [`compare_key`](Self::compare_key); then nothing was learnt.
-    async fn learn_key(&self, name: &Name) -> Result<(), RemoteError> {
+    pub(crate) async fn learn_key(&self, name: &Name) -> Result<(), RemoteError> {
         self.compare_key(name, |node, identity| {
             let Identity { name, key, generation, .. } = identity.clone();
             // A book that is full, and a key from the operator, leave everything as it was.

@@ -7,6 +7,7 @@
 //! | `mesh/consent.rs` | consents to direct paths |
 //! | `mesh/relays.rs` | sessions with the nodes that relay |
 //! | `mesh/programs.rs` | a TUN device, or TCP without one |
+//! | `mesh/sealed.rs` | pings in tunnels |
 //! | `mesh/names.rs` | names for programs, by DNS |
 //! | `mesh/report.rs` | how it is doing |
 //! | `mesh/journal.rs` | tokens |
@@ -19,6 +20,7 @@ mod peers;
 mod programs;
 mod relays;
 mod report;
+mod sealed;
 pub use report::{ForwardStatus, MeshStatus, PeerReport, RelayReport};
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -175,6 +177,7 @@ impl MeshNode {
         });
         core.set_mesh(&mesh);
         wire.set_mesh(Arc::clone(&engine) as _);
+        core.join_pings(&mesh).await;
         tasks.spawn(engine.run());
         tasks.spawn(run(Arc::clone(core), Arc::clone(&mesh), happened));
         tasks.spawn(peers::run(Arc::clone(core), Arc::clone(&mesh)));

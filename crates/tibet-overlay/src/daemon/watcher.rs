@@ -86,6 +86,9 @@ async fn follow(core: &Core) -> Result<(), DeviceError> {
     if let Err(error) = core.remote.socket().replace(identity).await {
         core.note_problem(Some(error.to_string()));
     }
+    if let Some(mesh) = core.mesh() {
+        core.join_pings(mesh).await;
+    }
     // The nodes are told with a record under the new key.
     core.current().await.map(|_| ())
 }

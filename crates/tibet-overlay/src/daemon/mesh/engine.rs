@@ -14,6 +14,7 @@ use tibet_mesh::{Mesh, MeshEvent};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
+use super::sealed::Pings;
 use crate::client::{MeshTraffic, Wire};
 
 /// Events that wait for the mesh's task; what finds no room comes again.
@@ -35,6 +36,7 @@ pub(super) struct Engine {
     earlier: Notify,
     events: mpsc::Sender<Happened>,
     sink: OnceLock<Sink>,
+    pings: Pings,
 }
 
 struct State {
@@ -71,6 +73,7 @@ impl Engine {
             earlier: Notify::new(),
             events,
             sink: OnceLock::new(),
+            pings: Pings::default(),
         };
         (Arc::new(engine), happened)
     }
@@ -106,6 +109,18 @@ impl Engine {
         self.flush(&mut state, &mut out);
         drop(state);
         self.send(out);
+    }
+
+    /// Sends a packet of our own to a peer; what is to leave this machine is added to `out`.
+    pub(super) fn send_packet(&self, packet: BytesMut, out: &mut Vec<Outgoing>) {
+        let mut state = self.state();
+        // If it is no peer's any more, the packet is lost like any that comes too late.
+        let _ = state.mesh.handle_packet(packet, self.now());
+        self.flush(&mut state, out);
+    }
+
+    pub(super) fn pings(&self) -> &Pings {
+        &self.pings
     }
 
     /// Sends what has waited for an address that is a peer's now.
@@ -162,8 +177,10 @@ impl Engine {
 
     /// Hands out what the machine has to say.
     fn flush(&self, state: &mut State, out: &mut Vec<Outgoing>) {
-        while let Some((_, packet)) = state.mesh.poll_packet() {
-            state.arrived.push(packet);
+        while let Some((peer, packet)) = state.mesh.poll_packet() {
+            if !self.pings.take(&peer, &packet) {
+                state.arrived.push(packet);
+            }
         }
         if !state.arrived.is_empty() {
             if let Some(sink) = self.sink.get() {

@@ -63,6 +63,8 @@ pub(crate) enum AdmitError {
     NoTransportKey(Name),
     #[error("{0} is not trusted here (ROOD)")]
     Distrusted(Name),
+    #[error("{0} is known here by another key than the one that its node shows")]
+    OtherKey(Name),
     #[error("{0} is this device itself")]
     Own(Name),
     #[error("{0}: {1}")]
@@ -108,6 +110,7 @@ impl MeshNode {
     /// Ends everything with a peer, and writes down why.
     fn dismiss(&self, peer: &Peer, reason: &Reason) {
         self.engine.with(|mesh, _| mesh.remove_peer(&peer.fingerprint));
+        self.engine.pings().remove(peer);
         self.book().peers.remove(&peer.fingerprint);
         tracing::warn!(peer = %peer.name, %reason, "no peer any more");
         self.journal.note(&peer.name, reason);
@@ -154,6 +157,8 @@ impl Core {
         let Some(transport) = record.transport_key else {
             return Err(AdmitError::NoTransportKey(name.clone()));
         };
+        // Whom the node of our socket knows by another key is another (SECURITY R5, R39).
+        self.remote.learn_key(name).await.map_err(|_| AdmitError::OtherKey(name.clone()))?;
         let zone = trust_in(self, name, &identity.key).await.map_or(Zone::Rood, Zone::of);
         if zone == Zone::Rood {
             if let Some(before) = &before {
@@ -185,6 +190,7 @@ impl Core {
             wanted,
             looked_up: Instant::now(),
         };
+        mesh.engine.pings().add(&peer);
         if mesh.book().peers.insert(fingerprint, peer.clone()).is_none() {
             tracing::info!(peer = %name, %address, zone = zone.as_str(), "peer");
             mesh.journal.note(name, &Reason::Admitted(zone));
