@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jis::{Name, PublicKey, SecretKey};
 use tibet_iot::{IotNode, TransportConfig};
-use tibet_overlay::daemon::{Daemon, DaemonConfig, DaemonStatus};
+use tibet_overlay::daemon::{Daemon, DaemonConfig, DaemonStatus, MeshConfig};
 use tibet_overlay::server::{AnyRegistry, NodeKeys, OverlayNode, OverlayNodeConfig};
 use tibet_overlay::{
     Asker, MakeNode, NameMemory, NodeAddress, NodeClient, NodePins, OverlayClient, RemoteOverlay, Socket,
@@ -112,7 +112,17 @@ impl Home {
     }
 
     pub async fn up(&self, nodes: &[NodeAddress], trust: &[(&str, f64)]) -> Daemon {
+        self.up_in_mesh(nodes, trust, None).await
+    }
+
+    pub async fn up_in_mesh(
+        &self,
+        nodes: &[NodeAddress],
+        trust: &[(&str, f64)],
+        mesh: Option<MeshConfig>,
+    ) -> Daemon {
         let config = DaemonConfig {
+            mesh,
             nodes: nodes.to_vec(),
             bind: LOOPBACK,
             discovery: None,

@@ -7,10 +7,9 @@ use std::sync::{MutexGuard, PoisonError};
 
 use jis::{Fingerprint, Punch, Signed, UnixTime};
 use tibet_mesh::{ProbeKeys, Role};
-use tibet_registry::Zone;
 
 use super::MeshNode;
-use super::peers::Peer;
+use super::peers::{AdmitError, Peer};
 use crate::daemon::shared::Core;
 use crate::intents::{Failure, FailureCode};
 use crate::system;
@@ -86,6 +85,10 @@ impl Core {
         }
         let peer = match self.admit(mesh, &claims.from, false).await {
             Ok(peer) => peer,
+            // It is no stranger that it would have to be hidden from: a node that it is registered with has brought its question.
+            Err(error @ AdmitError::Waiting(_)) => {
+                return Some(Err(Failure::new(FailureCode::Waiting, error.to_string())));
+            }
             Err(error) => {
                 tracing::info!(from = %claims.from, %error, "a consent was not answered");
                 return None;
@@ -94,11 +97,6 @@ impl Core {
         // The record says which key speaks for the name (SECURITY R5).
         if peer.key != claims.key {
             return None;
-        }
-        if peer.zone != Zone::Groen && !peer.wanted {
-            let detail =
-                format!("{} is in GEEL here; there: tibet-overlay up --trust {}=0.7", peer.name, peer.name);
-            return Some(Err(Failure::new(FailureCode::Waiting, detail)));
         }
         let answer = self.consent(&peer, claims.nonce)?;
         mesh.answered().note(&claims.nonce, &answer);

@@ -20,6 +20,7 @@ pub(super) struct Journal {
 pub(super) enum Reason {
     Admitted(Zone),
     Distrusted,
+    Waiting,
     Revoked,
     Unknown,
     OtherIdentity,
@@ -30,6 +31,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Admitted(zone) => write!(f, "its record verified; it stands in {}", zone.as_str()),
             Self::Distrusted => f.write_str("it has fallen to ROOD"),
+            Self::Waiting => f.write_str("it has fallen to GEEL, and nobody here has asked for it"),
             Self::Revoked => f.write_str("its identity is revoked"),
             Self::Unknown => f.write_str("no node knows it any more"),
             Self::OtherIdentity => f.write_str("its name belongs to another identity now"),

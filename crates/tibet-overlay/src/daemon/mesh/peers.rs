@@ -1,4 +1,4 @@
-//! Who is a peer: whoever has a verified record with a transport key, and is not distrusted.
+//! Who is a peer: whoever has a verified record with a transport key, and is trusted (GROEN); and whom somebody here has asked for, unless it is in ROOD.
 //!
 //! A peer is looked at again and again: its trust twice a second, its record the more often the more it speaks. One that falls to ROOD, is revoked, or is not
 //! registered any more has no tunnel from that moment, and a token says why (SECURITY R20f, R54).
@@ -63,6 +63,8 @@ pub(crate) enum AdmitError {
     NoTransportKey(Name),
     #[error("{0} is not trusted here (ROOD)")]
     Distrusted(Name),
+    #[error("{0} is in GEEL here, and nobody here has asked for it; --trust {0}=0.7 lets it in")]
+    Waiting(Name),
     #[error("{0} is known here by another key than the one that its node shows")]
     OtherKey(Name),
     #[error("{0} is this device itself")]
@@ -166,6 +168,13 @@ impl Core {
             }
             return Err(AdmitError::Distrusted(name.clone()));
         }
+        let wanted = wanted || before.as_ref().is_some_and(|before| before.wanted);
+        if zone == Zone::Geel && !wanted {
+            if let Some(before) = &before {
+                mesh.dismiss(before, &Reason::Waiting);
+            }
+            return Err(AdmitError::Waiting(name.clone()));
+        }
         // Another identity under the same name is another peer.
         if let Some(before) = before.as_ref().filter(|before| before.fingerprint != identity.fingerprint) {
             mesh.dismiss(before, &Reason::OtherIdentity);
@@ -179,7 +188,6 @@ impl Core {
         });
         let address = admitted.map_err(|error| AdmitError::Peer(name.clone(), error))?;
         mesh.note_name(&fingerprint, name);
-        let wanted = wanted || before.as_ref().is_some_and(|before| before.wanted);
         let peer = Peer {
             name: name.clone(),
             fingerprint,
@@ -228,6 +236,8 @@ pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>) {
             let zone = core.zone_of(&peer).await;
             if zone == Zone::Rood {
                 mesh.dismiss(&peer, &Reason::Distrusted);
+            } else if zone == Zone::Geel && !peer.wanted {
+                mesh.dismiss(&peer, &Reason::Waiting);
             } else if zone != peer.zone {
                 let changed = Peer { zone, ..peer };
                 mesh.book().peers.insert(changed.fingerprint, changed);
