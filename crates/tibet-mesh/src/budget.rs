@@ -1,11 +1,11 @@
 //! How many probes an address may get from us, whoever named it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Probes to one address in a minute, over all peers that name it (SECURITY R58): the owner of an address that is named by many notices nothing.
-pub const PROBES_PER_ADDRESS: u8 = 20;
+pub const PROBES_PER_ADDRESS: usize = 20;
 /// How long they count.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses remembered at once.
@@ -14,8 +14,8 @@ const MOST: usize = 4096;
 /// Counts the probes to addresses that have not answered yet.
 #[derive(Debug, Default)]
 pub struct ProbeBudget {
-    /// When the count began, and how many since.
-    sent: BTreeMap<IpAddr, (Duration, u8)>,
+    /// When those of the last minute were sent, the oldest first: no minute, wherever it begins, has more.
+    sent: BTreeMap<IpAddr, VecDeque<Duration>>,
 }
 
 impl ProbeBudget {
@@ -23,17 +23,19 @@ impl ProbeBudget {
     /// late is better than to be a flood.
     pub fn take(&mut self, address: IpAddr, now: Duration) -> bool {
         if !self.sent.contains_key(&address) && self.sent.len() >= MOST {
-            self.sent.retain(|_, (began, _)| now.saturating_sub(*began) < WINDOW);
+            self.sent.retain(|_, sent| sent.back().is_some_and(|last| now.saturating_sub(*last) < WINDOW));
             if self.sent.len() >= MOST {
                 return false;
             }
         }
-        let (began, count) = self.sent.entry(address).or_insert((now, 0));
-        if now.saturating_sub(*began) >= WINDOW {
-            (*began, *count) = (now, 0);
+        let sent = self.sent.entry(address).or_default();
+        while sent.front().is_some_and(|first| now.saturating_sub(*first) >= WINDOW) {
+            sent.pop_front();
         }
-        let room = *count < PROBES_PER_ADDRESS;
-        *count += u8::from(room);
+        let room = sent.len() < PROBES_PER_ADDRESS;
+        if room {
+            sent.push_back(now);
+        }
         room
     }
 }
@@ -52,6 +54,18 @@ mod tests {
         assert_eq!(sent, 20);
         assert!(budget.take("203.0.113.8".parse().expect("address"), start), "another has its own");
         assert!(budget.take(address, start + WINDOW));
+    }
+
+    /// SECURITY R58: not forty around the moment at which a minute ends.
+    #[test]
+    fn r58_no_minute_has_more_wherever_it_begins() {
+        let mut budget = ProbeBudget::default();
+        let address: IpAddr = "203.0.113.7".parse().expect("address");
+        let start = Duration::from_secs(1000);
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(budget.take(address, at(0)));
+        let mut take = |second| (0..50).filter(|_| budget.take(address, at(second))).count();
+        assert_eq!([take(59), take(60), take(118), take(119)], [19, 1, 0, 19]);
     }
 
     #[test]
