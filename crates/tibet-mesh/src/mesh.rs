@@ -420,7 +420,10 @@ impl Mesh {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let paths = self.peers.values().filter_map(|known| known.paths.poll_timeout());
-        let relays = self.relays.values().filter_map(|relay| relay.client.poll_timeout());
+        // A session that is over calls no more, and what it had in mind is past for ever.
+        let over = |relay: &&Relay| relay.told.is_some_and(|(health, _)| health == Health::Unproven);
+        let relays = self.relays.values().filter(|relay| !over(relay));
+        let relays = relays.filter_map(|relay| relay.client.poll_timeout());
         paths.chain(self.tunnels.poll_timeout()).chain(relays).min()
     }
 
@@ -500,7 +503,10 @@ impl Mesh {
             }
         };
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        known.paths.handle_data(path, length, now);
+        // What goes back is taken off: nobody is sent more than he sent, a probe included (SECURITY R15).
+        let back = sent.iter().filter(|transmit| transmit.to == TunnelDestination::Back);
+        let back: usize = back.map(|transmit| transmit.datagram.len()).sum();
+        known.paths.handle_data(path, length.saturating_sub(back), now);
         if path == Path::Direct(from) {
             match (kind, sent.first()) {
                 (Some(INITIATION), Some(response)) => {

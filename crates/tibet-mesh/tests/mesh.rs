@@ -380,3 +380,30 @@ fn r24_a_peer_that_knows_no_probes_is_where_its_handshake_was_completed() {
     let back = std::iter::from_fn(|| mesh.poll_transmit()).last().expect("a message");
     assert_eq!(back.to, home);
 }
+
+/// SECURITY R15: whoever sends on a handshake from elsewhere is answered, and not probed too: together they would be more than he sent.
+#[test]
+fn r15_a_handshake_from_elsewhere_gets_less_back_than_it_was() {
+    let mut pair = Pair::behind([None, None]);
+    pair.consents = false;
+    pair.consent();
+    let now = pair.world.now;
+    let begun = stock().seal(&identity(1), packet(pair.address(0), pair.address(1), b"hello"), now);
+    let begun = begun.expect("a handshake");
+    let (elsewhere, length) = (SocketAddr::from(([198, 51, 100, 66], 666)), begun.len());
+    assert!(pair.meshes[1].handle_datagram(elsewhere, begun, now));
+    pair.run(Duration::from_secs(5));
+    let back = pair.world.sent_to[&elsewhere];
+    assert!(back > 0 && back <= length, "{back} bytes for {length}");
+}
+
+/// A machine that has slept for long, or whose clock has jumped: a session that ended meanwhile leaves nothing behind that stays due.
+#[test]
+fn a_session_with_a_relay_that_is_over_keeps_nobody_awake() {
+    let mut pair = Pair::behind([None, None]);
+    pair.run(Duration::from_secs(1));
+    let (mesh, now) = (&mut pair.meshes[0], pair.world.now + LIFETIME);
+    mesh.handle_timeout(now);
+    assert_eq!(mesh.poll_timeout().filter(|due| *due <= now), None);
+    assert!(std::iter::from_fn(|| mesh.poll_event()).any(|event| event == MeshEvent::RelayDue(RELAY)));
+}
