@@ -8,44 +8,59 @@ use tibet_mesh::{Mesh, Path};
 
 use crate::services::{identity, secret};
 
-/// How often a host tells the rendezvous that it is there, so that NATs keep its mapping; and how soon again while nothing has come back.
+/// How often a host tells the rendezvous that it is there, so that NATs keep its mapping.
 pub const HELLO: Duration = Duration::from_secs(20);
+/// The same while nothing has come back.
 pub const HELLO_AGAIN: Duration = Duration::from_secs(1);
-/// How often a consent is sent that is not answered, and how soon again at first; the time doubles.
+/// How often a consent is sent that is not answered.
 pub const ASKS: u32 = 4;
+/// How soon again at first; the time doubles.
 pub const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A consent of ours that waits for its answer.
 #[derive(Debug)]
 pub struct Ask {
+    /// Its number.
     pub nonce: [u8; 16],
+    /// How often it was sent.
     pub times: u32,
+    /// When it is sent next.
     pub next: Duration,
 }
 
 /// A session that is to be opened.
 #[derive(Debug)]
 pub struct Opening {
+    /// Which of our requests.
     pub request: u64,
+    /// When it is sent next.
     pub next: Duration,
 }
 
 /// A host.
 #[derive(Debug)]
 pub struct Host {
+    /// The machine.
     pub mesh: Mesh,
+    /// Whether it sleeps.
     pub asleep: bool,
-    /// How far its monotonic clock is ahead of the world's, and how much of that it missed while it slept.
+    /// How far its monotonic clock is ahead of the world's.
     pub ahead: Duration,
+    /// How much of that it missed while it slept.
     pub behind: Duration,
     /// Where the rendezvous sees it.
     pub observed: Option<SocketAddr>,
+    /// When it tells the rendezvous next.
     pub hello_at: Duration,
+    /// Consents of ours that wait for their answers, by peer.
     pub asks: BTreeMap<usize, Ask>,
     /// Consents that were answered, and with what.
     pub answered: BTreeMap<(usize, [u8; 16]), [u8; 16]>,
+    /// Sessions that are to be opened, by relay.
     pub opening: BTreeMap<usize, Opening>,
+    /// Requests made.
     pub requests: u64,
+    /// Peers that may be spoken to no more.
     pub removed: BTreeSet<usize>,
     /// The direct path to each peer: since when, or until when.
     pub direct: BTreeMap<usize, (SocketAddr, Option<Duration>)>,
@@ -54,6 +69,7 @@ pub struct Host {
 }
 
 impl Host {
+    /// One that has just started.
     pub fn new(number: usize, peers: &[usize], relays: usize, now: Duration) -> Self {
         let mut mesh = Mesh::new("tibet", &identity(number), &secret(number), 1280);
         let ids: Vec<_> = (0..relays).map(|relay| tibet_mesh::RelayId(relay as u32)).collect();

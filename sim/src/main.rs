@@ -1,24 +1,14 @@
 //! A simulated network for the mesh: see `README.md`.
 
-mod attack;
-mod host;
-mod net;
-mod random;
-mod scenario;
-mod services;
-mod totals;
-mod watch;
-mod world;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use scenario::Scenario;
-use totals::Totals;
-use world::{Outcome, World};
+use tibet_sim::scenario::Scenario;
+use tibet_sim::totals::Totals;
+use tibet_sim::world::{Outcome, World};
 
 /// Every so many seeds are played twice, and must go the same way.
 const TWICE: u64 = 50;

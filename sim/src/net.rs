@@ -256,12 +256,6 @@ impl Net {
         self.nats[nat].next_port += 977;
     }
 
-    /// How many NATs there are.
-    #[must_use]
-    pub fn nats(&self) -> usize {
-        self.nats.len()
-    }
-
     fn is_on(&self, net: usize, ip: IpAddr) -> bool {
         self.stations.iter().any(|place| place.net == net && place.address.ip() == ip)
             || self.nats.iter().any(|nat| nat.outside == net && IpAddr::from(nat.address) == ip)

@@ -25,6 +25,9 @@ const NEAR: Duration = Duration::from_millis(1);
 /// A direct path counts that was in use so long before the end: one that loses three answers in a row is left for a moment.
 const OF_LATE: Duration = Duration::from_secs(60);
 
+/// How often a machine may have something to do at one moment.
+const ROUNDS: u32 = 4;
+
 #[derive(Debug, Clone)]
 enum Payload {
     Mesh(Bytes),
@@ -282,14 +285,21 @@ impl<'a> World<'a> {
             return;
         }
         let clock = self.enter(host);
-        self.hosts[host].mesh.handle_timeout(clock);
-        self.drain(host);
-        if let Some(due) = self.hosts[host].mesh.poll_timeout().filter(|due| *due <= clock) {
-            self.wrong(format!("host {host} has something to do {:?} ago, and did not", clock - due));
-            // Once is enough.
-            self.hosts[host].due = None;
-            self.hosts[host].asleep = true;
-            return;
+        let is_due = |known: &Host| known.mesh.poll_timeout().is_some_and(|due| due <= clock);
+        // A path that is taken because another has failed may have to be asked at once; but that has an end.
+        for times in 0.. {
+            self.hosts[host].mesh.handle_timeout(clock);
+            self.drain(host);
+            if !is_due(&self.hosts[host]) {
+                break;
+            }
+            if times == ROUNDS {
+                self.wrong(format!("host {host} has something to do for ever"));
+                // Once is enough.
+                self.hosts[host].due = None;
+                self.hosts[host].asleep = true;
+                return;
+            }
         }
         self.tend(host);
         self.settle(host);
@@ -877,7 +887,8 @@ impl<'a> World<'a> {
                     .filter(|sent| sent.at >= calm + RECOVERY && sent.at + Duration::from_secs(5) <= self.now)
                     .collect();
                 let arrived = late.iter().filter(|sent| sent.arrived.is_some()).count();
-                if arrived * 4 < late.len() * 3 {
+                // By chance some few are lost.
+                if late.len() >= 10 && arrived * 2 < late.len() {
                     let all = late.len();
                     self.wrong(format!(
                         "of {all} packets of host {from} to host {to} in the calm {arrived} arrive"
