@@ -204,7 +204,8 @@ impl fmt::Display for Meeting {
         match self {
             Self::Near => f.write_str("one on a network that both reach"),
             Self::NoHairpin => f.write_str("behind one carrier's NAT without hairpin"),
-            Self::Across([(a, filters_a), (b, filters_b)]) => {
+            Self::Across(both) => {
+                let [(a, filters_a), (b, filters_b)] = [both[0].min(both[1]), both[0].max(both[1])];
                 write!(f, "{a}/{filters_a} and {b}/{filters_b}")
             }
         }

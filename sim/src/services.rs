@@ -1,7 +1,8 @@
 //! The nodes on the internet: a rendezvous that passes consents on, and relays.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jis::{Fingerprint, TransportSecret};
@@ -60,10 +61,26 @@ pub fn secret(number: usize) -> TransportSecret {
     TransportSecret::from_bytes(bytes.into()).expect("a secret")
 }
 
+/// Most hosts of a run.
+const HOSTS: usize = 8;
+
+static IDENTITIES: LazyLock<[(Fingerprint, Ipv6Addr); HOSTS]> = LazyLock::new(|| {
+    std::array::from_fn(|host| {
+        let identity = Fingerprint::of_inception(&host.to_be_bytes());
+        (identity, identity.overlay_address("tibet"))
+    })
+});
+
 /// The identity of the host with this number.
 #[must_use]
 pub fn identity(host: usize) -> Fingerprint {
-    Fingerprint::of_inception(&host.to_be_bytes())
+    IDENTITIES[host].0
+}
+
+/// Its overlay address.
+#[must_use]
+pub fn address(host: usize) -> Ipv6Addr {
+    IDENTITIES[host].1
 }
 
 const RELAY_SECRETS: usize = 100;
@@ -130,7 +147,7 @@ impl Relay {
         let hash = request_hash(host, self.number, request);
         let keys =
             RelayKeys::for_relay(&secret(RELAY_SECRETS + self.number), &secret(host).public_key(), &hash);
-        let (owner, address) = (identity(host), identity(host).overlay_address("tibet"));
+        let (owner, address) = (identity(host), address(host));
         let opening = RelayOpening {
             owner,
             address,

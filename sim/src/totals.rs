@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::world::Outcome;
 
+/// Of the slowest so many are named.
+const SLOWEST: usize = 12;
+
 /// Sums, and times to be sorted.
 #[derive(Debug, Default)]
 pub struct Totals {
@@ -19,6 +22,8 @@ pub struct Totals {
     packets: (u64, u64),
     recovered: Vec<Duration>,
     roamed: [Vec<Duration>; 2],
+    /// The slowest, with their seeds.
+    slowest: Vec<(Duration, u64)>,
     met: BTreeMap<String, (bool, u64, u64)>,
     most_probes: usize,
     wrong: BTreeMap<String, (u64, u64)>,
@@ -47,7 +52,10 @@ impl Totals {
         self.recovered.extend(outcome.recovered);
         for (went, time) in outcome.roamed {
             self.roamed[usize::from(went)].push(time);
+            self.slowest.push((time, seed));
         }
+        self.slowest.sort_unstable_by(|a, b| b.cmp(a));
+        self.slowest.truncate(SLOWEST);
         for (meeting, direct) in outcome.met {
             let expected = meeting.is_direct();
             let entry = self.met.entry(meeting.to_string()).or_insert((expected, 0, 0));
@@ -87,6 +95,8 @@ impl fmt::Display for Totals {
         writeln!(f, "after the last disturbance: {}", spread(&self.recovered))?;
         writeln!(f, "after a host went elsewhere, to it: {}", spread(&self.roamed[0]))?;
         writeln!(f, "after a host went elsewhere, from it: {}", spread(&self.roamed[1]))?;
+        let slowest = self.slowest.iter().map(|(time, seed)| format!("{:.2} s ({seed})", time.as_secs_f32()));
+        writeln!(f, "the slowest of these, and their seeds: {}", slowest.collect::<Vec<_>>().join(", "))?;
         writeln!(f, "most probes of one host to a silent address in a minute: {}", self.most_probes)?;
         writeln!(f, "mapping/filtering of both: pairs, directly, expected")?;
         for (meeting, (expected, pairs, direct)) in &self.met {
