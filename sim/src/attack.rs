@@ -71,7 +71,7 @@ impl Attacker {
     }
 
     /// What he sends next.
-    pub fn next(&mut self) -> Option<Overheard> {
+    pub fn make(&mut self) -> Option<Overheard> {
         let mut made = self.recall()?;
         let mut other = self.recall()?;
         match self.random.below(7) {
@@ -113,7 +113,7 @@ impl Attacker {
             4 => 40,
             _ => self.random.range(1, 300) as usize,
         };
-        let mut bytes: Vec<u8> = (0..length).map(|_| self.random.next() as u8).collect();
+        let mut bytes: Vec<u8> = (0..length).map(|_| self.random.draw() as u8).collect();
         if self.random.permille(500) && length >= 8 {
             bytes[..3].copy_from_slice(b"TP\x02");
             bytes[3] = self.random.range(14, 24) as u8;

@@ -208,7 +208,7 @@ impl Scenario {
         }
         let pauses = scenario.pairs.iter().filter_map(|pair| pair.pause).map(|(at, time)| at + time);
         scenario.calm_from = pauses.fold(scenario.calm_from, Duration::max);
-        let settles = random.permille(400);
+        let settles = random.permille(250);
         scenario.end = scenario.calm_from + if settles { SETTLED } else { RECOVERY + RECOVERY / 2 };
         scenario
     }
@@ -291,7 +291,7 @@ fn pairs(random: &mut Random, hosts: usize) -> Vec<Pair> {
             if pairs.len() == 4 || (!pairs.is_empty() && random.permille(400)) {
                 continue;
             }
-            let mut every = || Some(Duration::from_millis([100, 250, 1000, 1000, 5000][random.index(5)]));
+            let mut every = || Some(Duration::from_millis([100, 250, 1000, 2000, 5000][random.index(5)]));
             let mut every = [every(), every()];
             if random.permille(100) {
                 every[random.index(2)] = None;

@@ -9,6 +9,9 @@ use crate::world::Outcome;
 /// Of the slowest so many are named.
 const SLOWEST: usize = 12;
 
+/// Beyond this, there and back, two are far apart.
+const FAR: Duration = Duration::from_millis(200);
+
 /// Sums, and times to be sorted.
 #[derive(Debug, Default)]
 pub struct Totals {
@@ -21,7 +24,8 @@ pub struct Totals {
     forged: u64,
     packets: (u64, u64),
     recovered: Vec<Duration>,
-    roamed: [Vec<Duration>; 2],
+    /// By who speaks, and whether the two are far apart.
+    roamed: [[Vec<Duration>; 2]; 2],
     /// The slowest, with their seeds.
     slowest: Vec<(Duration, u64)>,
     met: BTreeMap<String, (bool, u64, u64)>,
@@ -50,8 +54,8 @@ impl Totals {
         self.packets.0 += outcome.packets.0;
         self.packets.1 += outcome.packets.1;
         self.recovered.extend(outcome.recovered);
-        for (went, time) in outcome.roamed {
-            self.roamed[usize::from(went)].push(time);
+        for (went, there_and_back, time) in outcome.roamed {
+            self.roamed[usize::from(went)][usize::from(there_and_back > FAR)].push(time);
             self.slowest.push((time, seed));
         }
         self.slowest.sort_unstable_by(|a, b| b.cmp(a));
@@ -93,8 +97,16 @@ impl fmt::Display for Totals {
             self.runs, self.failed, self.datagrams, self.forged, self.packets.0, self.packets.1
         )?;
         writeln!(f, "after the last disturbance: {}", spread(&self.recovered))?;
-        writeln!(f, "after a host went elsewhere, to it: {}", spread(&self.roamed[0]))?;
-        writeln!(f, "after a host went elsewhere, from it: {}", spread(&self.roamed[1]))?;
+        for (to_or_from, times) in ["to", "from"].iter().zip(&self.roamed) {
+            for (apart, times) in ["at most", "more than"].iter().zip(times) {
+                let times = spread(times);
+                let far = FAR.as_millis();
+                writeln!(
+                    f,
+                    "after a host went elsewhere, {to_or_from} it, {apart} {far} ms there and back: {times}"
+                )?;
+            }
+        }
         let slowest = self.slowest.iter().map(|(time, seed)| format!("{:.2} s ({seed})", time.as_secs_f32()));
         writeln!(f, "the slowest of these, and their seeds: {}", slowest.collect::<Vec<_>>().join(", "))?;
         writeln!(f, "most probes of one host to a silent address in a minute: {}", self.most_probes)?;

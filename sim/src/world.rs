@@ -91,8 +91,8 @@ pub struct Outcome {
     pub packets: (u64, u64),
     /// How long it took after the last disturbance, and after going elsewhere, until a packet sent then arrived.
     pub recovered: Vec<Duration>,
-    /// After going elsewhere: by whether it was the one who went that spoke.
-    pub roamed: Vec<(bool, Duration)>,
+    /// After going elsewhere: whether it was the one who went that spoke, and how long there and back takes between them at least.
+    pub roamed: Vec<(bool, Duration, Duration)>,
     /// Pairs at the end of those runs that settle: where they could meet, and whether they did directly.
     pub met: Vec<(Meeting, bool)>,
     /// Most probes to one silent address in a minute.
@@ -554,7 +554,7 @@ impl<'a> World<'a> {
         if self.now >= self.attack_until {
             return;
         }
-        if let Some(what) = self.attacker.next() {
+        if let Some(what) = self.attacker.make() {
             let like = Datagram {
                 payload: Payload::Mesh(Bytes::new()),
                 by: 0,
@@ -928,7 +928,7 @@ impl<'a> World<'a> {
     }
 
     /// How long it took after a host went elsewhere and nothing else happened, until a packet that was sent then arrived.
-    fn roamed(&self) -> Vec<(bool, Duration)> {
+    fn roamed(&self) -> Vec<(bool, Duration, Duration)> {
         let mut times = Vec::new();
         for (at, host) in &self.roams {
             let elapsed = *at - START;
@@ -952,10 +952,9 @@ impl<'a> World<'a> {
                 for (from, to) in [(a, b), (b, a)] {
                     let sent = self.watch.packets.get(&(from, to)).into_iter().flatten();
                     let arrived = sent.filter(|sent| sent.at >= *at).filter_map(|sent| sent.arrived).min();
-                    times.push((
-                        from == *host,
-                        arrived.map_or(Duration::from_secs(999), |arrived| arrived - *at),
-                    ));
+                    let time = arrived.map_or(Duration::MAX, |arrived| arrived - *at);
+                    let there_and_back = 2 * (self.links[a].latency + self.links[b].latency);
+                    times.push((from == *host, there_and_back, time));
                 }
             }
         }
