@@ -6,6 +6,7 @@
 //! | tell the mesh's datagrams from others | [`Wire`] |
 //! | know whose an overlay address is | [`Routes`] |
 //! | look at what travels in a tunnel | [`InnerPacket`] |
+//! | let somebody answer and not begin | [`Mesh::set_answers_only`] |
 //! | ask whether a path works | [`ProbeKeys`] |
 //! | have tunnels | [`Tunnels`] |
 //! | pass on what cannot go directly | [`RelayServer`]; on the devices' side [`RelayClient`] |
@@ -15,6 +16,7 @@ mod budget;
 pub use budget::{PROBES_PER_ADDRESS, ProbeBudget};
 mod choice;
 pub use choice::{Health, Measured, Path, RelayId, choose};
+mod flows;
 mod inner;
 pub use inner::{InnerPacket, InnerReject};
 mod mesh;

@@ -27,6 +27,7 @@ use jis::{Endpoint, Fingerprint, TransportKey, TransportSecret};
 
 use crate::budget::ProbeBudget;
 use crate::choice::{Health, Measured, Path, RelayId};
+use crate::flows::Flows;
 use crate::inner::{InnerPacket, InnerReject};
 use crate::paths::Paths;
 use crate::probe::{ProbeKeys, Session, session_of};
@@ -57,6 +58,8 @@ pub struct Mesh {
     peers: BTreeMap<Fingerprint, Peer>,
     sessions: BTreeMap<Session, Fingerprint>,
     relays: BTreeMap<RelayId, Relay>,
+    /// What was said to peers that may only answer.
+    flows: Flows,
     budget: ProbeBudget,
     transmits: VecDeque<MeshTransmit>,
     packets: VecDeque<(Fingerprint, BytesMut)>,
@@ -76,6 +79,8 @@ struct Relay {
 struct Peer {
     address: Ipv6Addr,
     paths: Paths,
+    /// It may answer, and begin nothing.
+    answers_only: bool,
     /// The relays that its record names and that we have sessions with.
     relays: Vec<RelayId>,
     /// Where the answer to its handshake went, and the index that its packets bear which can only be made from that answer.
@@ -146,6 +151,8 @@ pub struct MeshCounts {
     pub refused: BTreeMap<Refusal, u64>,
     /// Packets in tunnels that were not from the one end to the other (SECURITY R56).
     pub inner_refused: u64,
+    /// Packets of peers that may only answer, and that answered nothing.
+    pub unasked: u64,
     /// Datagrams and packets that the owner was too slow for, or no path was there for.
     pub overflow: u64,
 }
@@ -175,6 +182,7 @@ impl Mesh {
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             relays: BTreeMap::new(),
+            flows: Flows::default(),
             budget: ProbeBudget::default(),
             transmits: VecDeque::new(),
             packets: VecDeque::new(),
@@ -204,12 +212,21 @@ impl Mesh {
         self.peers.entry(peer).or_insert_with(|| Peer {
             address,
             paths: Paths::default(),
+            answers_only: false,
             relays: Vec::new(),
             greeted: None,
             waiting: VecDeque::new(),
             asked: None,
         });
         Ok(address)
+    }
+
+    /// Whether a peer may only answer what is said to it, and begin nothing: neither connections nor datagrams to ports that nobody here has spoken from. At
+    /// first it may.
+    pub fn set_answers_only(&mut self, peer: &Fingerprint, answers_only: bool) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.answers_only = answers_only;
+        }
     }
 
     /// Ends everything with a peer, at once.
@@ -373,6 +390,9 @@ impl Mesh {
         packet.truncate(length);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.paths.note_sent(now);
+            if known.answers_only {
+                self.flows.note(&peer, &packet, now);
+            }
         }
         if let Some(datagram) = self.tunnels.seal(&peer, packet, now) {
             self.send(peer, datagram, now);
@@ -523,7 +543,7 @@ impl Mesh {
                 _ => {}
             }
         }
-        let (source, destination) = (known.address, self.address);
+        let (source, destination, answers_only) = (known.address, self.address, known.answers_only);
         self.transmit(Some((path, from, Some(peer))), sent, now);
         if let Some(mut packet) = packet {
             let inner = InnerPacket::read(&packet).and_then(|inner| {
@@ -531,6 +551,7 @@ impl Mesh {
                 Ok(inner.bytes.len())
             });
             match inner {
+                Ok(_) if answers_only && !self.flows.answers(&peer, &packet, now) => self.counts.unasked += 1,
                 Ok(length) => {
                     packet.truncate(length);
                     push(&mut self.packets, (peer, packet), &mut self.counts.overflow);

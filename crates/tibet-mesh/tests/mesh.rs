@@ -319,6 +319,26 @@ fn nobodys_key_is_anothers_and_nobodys_word_takes_a_peers_place() {
     assert!(pair.meshes[0].set_peer(identity(1), key).is_ok(), "it stays a peer");
 }
 
+/// Zone gate: who is in GEEL may answer, and begin nothing.
+#[test]
+fn a_peer_that_may_only_answer_does_not_begin() {
+    let mut pair = Pair::behind([None, None]);
+    pair.meshes[1].set_answers_only(&identity(0), true);
+    let udp = |from: u16, to: u16| [from.to_be_bytes(), to.to_be_bytes(), [0; 2], [0; 2]].concat();
+    let say = |pair: &mut Pair, from: usize, ports: (u16, u16)| {
+        let mut packet = packet(pair.address(from), pair.address(1 - from), &udp(ports.0, ports.1));
+        packet[6] = 17;
+        let now = pair.world.now;
+        pair.meshes[from].handle_packet(packet, now).expect("a packet");
+        pair.run(Duration::from_millis(200));
+    };
+    say(&mut pair, 0, (4000, 53));
+    assert_eq!((pair.payloads(1).len(), pair.meshes[1].counts().unasked), (0, 1));
+    say(&mut pair, 1, (53, 4000));
+    say(&mut pair, 0, (4000, 53));
+    assert_eq!((pair.payloads(0).len(), pair.payloads(1).len()), (1, 1));
+}
+
 /// What comes from an address of the mesh has come through a tunnel; to answer there would send the tunnel through itself.
 #[test]
 fn a_datagram_from_within_the_mesh_is_dropped() {

@@ -184,6 +184,7 @@ impl Core {
         let admitted = mesh.engine.with(|machine, now| {
             let address = machine.set_peer(fingerprint, transport)?;
             machine.set_relays(&fingerprint, relays, now);
+            machine.set_answers_only(&fingerprint, zone != Zone::Groen);
             Ok(address)
         });
         let address = admitted.map_err(|error| AdmitError::Peer(name.clone(), error))?;
@@ -240,6 +241,8 @@ pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>) {
                 mesh.dismiss(&peer, &Reason::Waiting);
             } else if zone != peer.zone {
                 let changed = Peer { zone, ..peer };
+                let answers_only = zone != Zone::Groen;
+                mesh.engine.with(|mesh, _| mesh.set_answers_only(&changed.fingerprint, answers_only));
                 mesh.book().peers.insert(changed.fingerprint, changed);
             }
         }
