@@ -48,9 +48,12 @@ impl Flows {
             (Some(&protocol), Some(transport)) => {
                 let begins = protocol == TCP
                     && transport.get(13).is_none_or(|flags| flags & SYN != 0 && flags & ACK == 0);
-                let Some((protocol, _, destination)) = ports(packet).filter(|_| !begins) else {
+                let Some((protocol, source, destination)) = ports(packet).filter(|_| !begins) else {
                     return false;
                 };
+                if (protocol, source, destination) == (UDP, PING, PING) {
+                    return true;
+                }
                 let spoken = self.spoken.get(&(*peer, protocol, destination));
                 spoken.is_some_and(|at| now.saturating_sub(*at) < ANSWER_WITHIN)
             }
