@@ -15,7 +15,9 @@
 mod answers;
 mod backoff;
 mod control;
-pub use control::{Control, ControlError, ControlServer, control_socket};
+pub use control::{
+    AddressReport, Control, ControlError, ControlServer, ExposeReport, ForwardReport, control_socket,
+};
 mod end;
 pub use end::DaemonEnd;
 mod shared;

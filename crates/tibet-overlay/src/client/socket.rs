@@ -90,6 +90,18 @@ impl Socket {
         }
     }
 
+    /// Pings a device through the tunnel to it and in no other way; `None` when there is no answer in time.
+    ///
+    /// # Errors
+    /// [`AskError`]; then nothing was sent. [`AskError::NoTunnel`] where there is none.
+    pub async fn ping_sealed(&self, ask: Ask) -> Result<Option<Answered>, AskError> {
+        let mut question = self.with(move |node| node.ask_sealed(ask)).await.ok_or(AskError::Stopped)??;
+        match question.next().await {
+            Outcome::Answer(answer) => Ok(Some(*answer)),
+            Outcome::NoAnswer(_) => Ok(None),
+        }
+    }
+
     /// Where a neighbour is that has answered us or pinged us, as who it says.
     pub async fn neighbour(&self, name: &Name) -> Option<SocketAddr> {
         let name = name.clone();

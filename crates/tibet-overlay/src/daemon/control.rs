@@ -10,14 +10,23 @@
 //! | `POST /v1/verify` | `{"name"}` | [`VerifyReport`](crate::VerifyReport) |
 //! | `POST /v1/find` | `{"capability", "limit"}` | [`FindReport`](crate::FindReport) |
 //! | `POST /v1/ping` | `{"name", "intent", "purpose"}` | [`PingReport`](crate::PingReport) |
+//! | `POST /v1/forward` | `{"listen", "name", "port"}` | [`ForwardReport`] |
+//! | `DELETE /v1/forward` | `{"listen"}` | [`ForwardReport`] |
+//! | `POST /v1/expose` | `{"port", "local"}` | [`ExposeReport`] |
+//! | `DELETE /v1/expose` | `{"port"}` | [`ExposeReport`] |
+//! | `POST /v1/address` | `{"name"}` | [`AddressReport`] |
 //!
 //! What fails is answered with status 502 or 400 and a [`RemoteError`](crate::RemoteError).
 
 mod client;
 pub use client::Control;
+mod reports;
+pub use reports::{AddressReport, ExposeReport, ForwardReport};
 mod server;
 pub use server::ControlServer;
 
+use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use jis::{Capability, Name};
@@ -77,6 +86,37 @@ struct PingQuestion {
     name: String,
     intent: String,
     purpose: String,
+}
+
+/// What shall lead to a peer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForwardQuestion {
+    listen: SocketAddr,
+    name: String,
+    port: NonZero<u16>,
+}
+
+/// Which forward shall end.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndForwardQuestion {
+    listen: SocketAddr,
+}
+
+/// What shall be open to peers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExposeQuestion {
+    port: NonZero<u16>,
+    local: SocketAddr,
+}
+
+/// What shall not be open to peers any more.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndExposeQuestion {
+    port: u16,
 }
 
 impl NameQuestion {

@@ -9,9 +9,11 @@
 //! | `mesh/programs.rs` | a TUN device, or TCP without one |
 //! | `mesh/sealed.rs` | pings in tunnels |
 //! | `mesh/names.rs` | names for programs, by DNS |
+//! | `mesh/commands.rs` | what commands ask of it |
 //! | `mesh/report.rs` | how it is doing |
 //! | `mesh/journal.rs` | tokens |
 
+mod commands;
 mod consent;
 mod engine;
 mod journal;

@@ -52,10 +52,12 @@ impl RemoteError {
             shown.to_multibase()
         );
         Self::new(RemoteErrorKind::OtherKey, message)
-            .hint("ask the owner of the device which key is right, and the operator of the node")
+            .with_hint("ask the owner of the device which key is right, and the operator of the node")
     }
 
-    fn hint(self, hint: impl Into<String>) -> Self {
+    /// Says what to try next.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }
@@ -65,24 +67,24 @@ impl From<QueryError> for RemoteError {
         let message = error.to_string();
         let of = |kind| Self::new(kind, message);
         match error {
-            QueryError::NoAnswer { .. } => of(RemoteErrorKind::Unreachable).hint(
+            QueryError::NoAnswer { .. } => of(RemoteErrorKind::Unreachable).with_hint(
                 "is the node running, is its UDP port reachable, and is whoever asks registered there? A node tells nothing to whom it does not know",
             ),
-            QueryError::NoAddress { .. } => of(RemoteErrorKind::Unreachable).hint("--node with its address"),
-            QueryError::OtherKey { node, found, .. } => of(RemoteErrorKind::OtherKey).hint(format!(
+            QueryError::NoAddress { .. } => of(RemoteErrorKind::Unreachable).with_hint("--node with its address"),
+            QueryError::OtherKey { node, found, .. } => of(RemoteErrorKind::OtherKey).with_hint(format!(
                 "if its operator says that the new key is right: --node {found}@{node}, once"
             )),
-            QueryError::Waiting { .. } | QueryError::Full => of(RemoteErrorKind::Later).hint("the same again, later"),
+            QueryError::Waiting { .. } | QueryError::Full => of(RemoteErrorKind::Later).with_hint("the same again, later"),
             QueryError::Refused { failure, .. } => match failure.code {
                 FailureCode::Busy | FailureCode::Quota | FailureCode::Storage | FailureCode::Waiting => {
                     let after = failure.retry_after.map(|after| format!("the same again, in {} s", after.as_secs()));
-                    of(RemoteErrorKind::Later).hint(after.unwrap_or_else(|| "the same again, later".to_owned()))
+                    of(RemoteErrorKind::Later).with_hint(after.unwrap_or_else(|| "the same again, later".to_owned()))
                 }
                 FailureCode::Offline | FailureCode::NoAnswer => of(RemoteErrorKind::Unreachable)
-                    .hint("is the device running (tibet-overlay up), and does it trust whoever asks?"),
+                    .with_hint("is the device running (tibet-overlay up), and does it trust whoever asks?"),
                 _ => of(RemoteErrorKind::Refused),
             },
-            QueryError::Malformed { .. } => of(RemoteErrorKind::Refused).hint("another node"),
+            QueryError::Malformed { .. } => of(RemoteErrorKind::Refused).with_hint("another node"),
             QueryError::Unsignable(_) => of(RemoteErrorKind::Usage),
             _ => of(RemoteErrorKind::Local),
         }
@@ -102,9 +104,11 @@ impl From<ResolveError> for RemoteError {
                 let grave = notes.iter().any(|note| matches!(note, RouteNote::Disbelieved { .. }));
                 match (grave, notes.into_iter().find_map(query_error)) {
                     (true, _) => Self::new(RemoteErrorKind::Refused, message)
-                        .hint("another node; this one is wrong or lies, tell its operator"),
+                        .with_hint("another node; this one is wrong or lies, tell its operator"),
                     (false, Some(error)) => Self { message, ..Self::from(error) },
-                    (false, None) => Self::new(RemoteErrorKind::Unreachable, message).hint("--node ADDR"),
+                    (false, None) => {
+                        Self::new(RemoteErrorKind::Unreachable, message).with_hint("--node ADDR")
+                    }
                 }
             }
         }
@@ -124,7 +128,7 @@ impl From<ReachError> for RemoteError {
         match error {
             ReachError::Resolve(error) => error.into(),
             ReachError::OtherKey { .. } => Self::new(RemoteErrorKind::OtherKey, message),
-            ReachError::NoNode => Self::new(RemoteErrorKind::Usage, message).hint("--node ADDR"),
+            ReachError::NoNode => Self::new(RemoteErrorKind::Usage, message).with_hint("--node ADDR"),
             ReachError::Nodes(errors) => match errors.into_iter().next() {
                 Some(error) => Self { message, ..Self::from(error) },
                 None => Self::new(RemoteErrorKind::Unreachable, message),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jis::{Capability, Name};
-use tibet_ping::{Ask, Decision};
+use tibet_ping::{Answered, Ask, Decision};
 use tibet_registry::Zone;
 
 use super::reports::{millis, via};
@@ -54,6 +54,28 @@ impl RemoteOverlay {
         Ok(report)
     }
 
+    /// Pings a device through the tunnel to it and in no other way; `None` where there is no tunnel. Which path that took, whoever makes tunnels knows.
+    pub(crate) async fn ping_sealed(
+        &self,
+        name: &Name,
+        intent: &Capability,
+        purpose: &str,
+    ) -> Option<PingReport> {
+        let ask = Ask {
+            purpose: purpose.to_owned(),
+            timeout: DIRECT_TIMEOUT,
+            ..Ask::new(name.clone(), None, intent.as_str())
+        };
+        let answer = self.socket.ping_sealed(ask).await.ok()?;
+        let mut report = PingReport { name: name.to_string(), ..PingReport::default() };
+        let result = match answer {
+            Some(answer) => report.take(&answer),
+            None => "no answer".to_owned(),
+        };
+        report.tried.push(Attempt { path: "sealed".to_owned(), result });
+        Some(report)
+    }
+
     async fn ping_at(
         &self,
         address: SocketAddr,
@@ -70,16 +92,9 @@ impl RemoteOverlay {
         };
         let result = match self.socket.ping(ask).await {
             Ok(Some(answer)) => {
-                let zone = [Zone::Groen, Zone::Geel, Zone::Rood];
-                let zone = zone.into_iter().find(|zone| zone.as_str() == answer.response.airlock_zone);
-                report.answered = true;
-                report.decision = Some(answer.response.decision.as_str().to_owned());
-                report.zone = zone.map(|zone| zone.as_str().to_owned());
-                report.trust_score = Some(answer.response.trust_score);
                 report.path = Some(path.clone());
                 report.device = Some(answer.from.to_string());
-                report.rtt_ms = Some(millis(answer.round_trip));
-                "answered".to_owned()
+                report.take(&answer)
             }
             Ok(None) => "no answer".to_owned(),
             Err(error) => error.to_string(),
@@ -122,5 +137,28 @@ impl RemoteOverlay {
                 report.tried.push(Attempt { path: "via node".to_owned(), result: error.to_string() });
             }
         }
+    }
+}
+
+impl PingReport {
+    /// Takes what the device itself has answered; what that is called.
+    fn take(&mut self, answer: &Answered) -> String {
+        let zone = [Zone::Groen, Zone::Geel, Zone::Rood];
+        let zone = zone.into_iter().find(|zone| zone.as_str() == answer.response.airlock_zone);
+        self.answered = true;
+        self.decision = Some(answer.response.decision.as_str().to_owned());
+        self.zone = zone.map(|zone| zone.as_str().to_owned());
+        self.trust_score = Some(answer.response.trust_score);
+        self.rtt_ms = Some(millis(answer.round_trip));
+        "answered".to_owned()
+    }
+
+    /// Says what path it took, of one that took a single one.
+    pub(crate) fn on_path(mut self, path: String) -> Self {
+        for attempt in &mut self.tried {
+            attempt.path.clone_from(&path);
+        }
+        self.path = Some(path);
+        self
     }
 }

@@ -149,7 +149,8 @@ pub struct PingReport {
     pub zone: Option<String>,
     /// How far the device trusts whoever asked, where it says so.
     pub trust_score: Option<f64>,
-    /// The way the answer came, in words: `direct to ADDR`, `via node ADDR`.
+    /// The way the answer came, in words: `direct to ADDR`, `via node ADDR`; through a tunnel
+    /// `sealed, direct ADDR` or `sealed, relay NODE`.
     pub path: Option<String>,
     /// The node, where it went through one.
     pub node: Option<String>,
@@ -159,6 +160,8 @@ pub struct PingReport {
     pub rtt_ms: Option<f64>,
     /// From the node to the device and back, by the node's word.
     pub device_rtt_ms: Option<f64>,
+    /// The path of packets to the device in the mesh right after, in words: `direct ADDR`, `relay NODE`. Only a daemon that takes part has one, to a device that does.
+    pub tunnel: Option<String>,
     /// What was tried, in order.
     pub tried: Vec<Attempt>,
 }

@@ -1,5 +1,7 @@
 //! The commands' end.
 
+use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -11,9 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{ControlError, FindQuestion, NameQuestion, PingQuestion, check_length, io_error};
-use crate::daemon::DaemonStatus;
-use crate::remote::{FindReport, PingReport, RemoteError, ResolveReport, VerifyReport};
+use super::{
+    AddressReport, ControlError, EndExposeQuestion, EndForwardQuestion, ExposeQuestion, ExposeReport,
+    FindQuestion, ForwardQuestion, ForwardReport, NameQuestion, PingQuestion, check_length, io_error,
+};
+use crate::daemon::{DaemonStatus, ExposeAt, ForwardTo};
+use crate::remote::{FindReport, PingReport, RemoteError, RemoteErrorKind, ResolveReport, VerifyReport};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
@@ -76,6 +81,49 @@ impl Control {
         self.ask(Method::POST, "/v1/ping", &PingQuestion::of(name, intent, purpose)).await
     }
 
+    /// Has the connections to a listener of this machine go to a peer, for as long as the daemon runs.
+    ///
+    /// # Errors
+    /// [`ControlError`]; then nothing listens there that was not before.
+    pub async fn forward(&self, to: &ForwardTo) -> Result<ForwardReport, ControlError> {
+        let port = NonZero::new(to.port).ok_or_else(|| no_port(to.port))?;
+        let question = ForwardQuestion { listen: to.listen, name: to.name.to_string(), port };
+        self.ask(Method::POST, "/v1/forward", &question).await
+    }
+
+    /// Ends a forward, and its connections.
+    ///
+    /// # Errors
+    /// [`ControlError`]; also where nothing listens there.
+    pub async fn end_forward(&self, listen: SocketAddr) -> Result<ForwardReport, ControlError> {
+        self.ask(Method::DELETE, "/v1/forward", &EndForwardQuestion { listen }).await
+    }
+
+    /// Has the connections to a port of the overlay address go to a program of this machine, for as long as the daemon runs.
+    ///
+    /// # Errors
+    /// [`ControlError`]; then nothing is open that was not before. Always where the daemon has a TUN device: programs listen there themselves.
+    pub async fn expose(&self, at: ExposeAt) -> Result<ExposeReport, ControlError> {
+        let port = NonZero::new(at.port).ok_or_else(|| no_port(at.port))?;
+        self.ask(Method::POST, "/v1/expose", &ExposeQuestion { port, local: at.local }).await
+    }
+
+    /// Ends what was exposed at a port, and its connections.
+    ///
+    /// # Errors
+    /// [`ControlError`]; also where nothing is exposed there.
+    pub async fn end_expose(&self, port: u16) -> Result<ExposeReport, ControlError> {
+        self.ask(Method::DELETE, "/v1/expose", &EndExposeQuestion { port }).await
+    }
+
+    /// By what programs find a device in the mesh.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn address(&self, name: &Name) -> Result<AddressReport, ControlError> {
+        self.ask(Method::POST, "/v1/address", &NameQuestion::of(name)).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -117,4 +165,8 @@ impl Control {
         moving.abort();
         answered
     }
+}
+
+fn no_port(port: u16) -> RemoteError {
+    RemoteError::new(RemoteErrorKind::Usage, format!("{port} is no port"))
 }

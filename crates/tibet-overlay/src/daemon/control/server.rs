@@ -14,9 +14,12 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use super::{ControlError, FindQuestion, NameQuestion, PingQuestion, check_length, io_error};
-use crate::daemon::Daemon;
+use super::{
+    ControlError, EndExposeQuestion, EndForwardQuestion, ExposeQuestion, FindQuestion, ForwardQuestion,
+    NameQuestion, PingQuestion, check_length, io_error,
+};
 use crate::daemon::shared::Core;
+use crate::daemon::{Daemon, ExposeAt, ForwardTo};
 use crate::remote::{RemoteError, RemoteErrorKind};
 
 /// Longest question, in bytes.
@@ -50,6 +53,9 @@ impl ControlServer {
             .route("/v1/verify", post(verify))
             .route("/v1/find", post(find))
             .route("/v1/ping", post(ping))
+            .route("/v1/forward", post(forward).delete(end_forward))
+            .route("/v1/expose", post(expose).delete(end_expose))
+            .route("/v1/address", post(address))
             .layer(DefaultBodyLimit::max(MAX_QUESTION))
             .with_state(Arc::clone(daemon.core()));
         let task = tokio::spawn(async move {
@@ -104,8 +110,37 @@ async fn find(State(core): Shared, Json(question): Json<FindQuestion>) -> Respon
 
 async fn ping(State(core): Shared, Json(question): Json<PingQuestion>) -> Response {
     match (parse(&question.name), parse(&question.intent)) {
-        (Ok(name), Ok(intent)) => answer(core.remote.ping(&name, &intent, &question.purpose).await),
+        (Ok(name), Ok(intent)) => answer(core.ping(&name, &intent, &question.purpose).await),
         (Err(error), _) | (_, Err(error)) => answer::<()>(Err(error)),
+    }
+}
+
+async fn forward(State(core): Shared, Json(question): Json<ForwardQuestion>) -> Response {
+    match parse(&question.name) {
+        Ok(name) => {
+            let to = ForwardTo { listen: question.listen, name, port: question.port.get() };
+            answer(core.forward(to).await)
+        }
+        Err(error) => answer::<()>(Err(error)),
+    }
+}
+
+async fn end_forward(State(core): Shared, Json(question): Json<EndForwardQuestion>) -> Response {
+    answer(core.end_forward(question.listen))
+}
+
+async fn expose(State(core): Shared, Json(question): Json<ExposeQuestion>) -> Response {
+    answer(core.expose(ExposeAt { port: question.port.get(), local: question.local }))
+}
+
+async fn end_expose(State(core): Shared, Json(question): Json<EndExposeQuestion>) -> Response {
+    answer(core.end_expose(question.port))
+}
+
+async fn address(State(core): Shared, Json(question): Json<NameQuestion>) -> Response {
+    match parse(&question.name) {
+        Ok(name) => answer(core.address(&name).await),
+        Err(error) => answer::<()>(Err(error)),
     }
 }
 

@@ -123,20 +123,31 @@ impl Programs {
         Ok(())
     }
 
-    /// Ends a forward; whether there was one.
-    pub(super) fn end_forward(&self, listen: SocketAddr) -> bool {
-        let mut forwards = self.forwards();
-        let before = forwards.len();
-        forwards.retain(|(to, forward)| to.listen != listen && forward.local_addr() != listen);
-        forwards.len() < before
+    /// What listens at this address, and where its connections go.
+    pub(super) fn forwarded(&self, listen: SocketAddr) -> Option<(SocketAddr, ForwardTo)> {
+        let forwards = self.forwards();
+        let found = forwards.iter().find(|(_, forward)| forward.local_addr() == listen);
+        found.map(|(to, forward)| (forward.local_addr(), to.clone()))
     }
 
-    /// Ends what was exposed at a port; whether there was anything.
-    pub(super) fn end_expose(&self, port: u16) -> bool {
+    /// Where the connections to a port of the overlay address go.
+    pub(super) fn exposed(&self, port: u16) -> Option<ExposeAt> {
+        self.exposes().iter().map(|(at, _)| *at).find(|at| at.port == port)
+    }
+
+    /// Ends a forward and its connections; what it was, if there was one.
+    pub(super) fn end_forward(&self, listen: SocketAddr) -> Option<(SocketAddr, ForwardTo)> {
+        let mut forwards = self.forwards();
+        let index = forwards.iter().position(|(_, forward)| forward.local_addr() == listen)?;
+        let (to, forward) = forwards.remove(index);
+        Some((forward.local_addr(), to))
+    }
+
+    /// Ends what was exposed at a port, and its connections; what it was, if there was anything.
+    pub(super) fn end_expose(&self, port: u16) -> Option<ExposeAt> {
         let mut exposes = self.exposes();
-        let before = exposes.len();
-        exposes.retain(|(at, _)| at.port != port);
-        exposes.len() < before
+        let index = exposes.iter().position(|(at, _)| at.port == port)?;
+        Some(exposes.remove(index).0)
     }
 
     pub(super) fn forwards(&self) -> MutexGuard<'_, Vec<(ForwardTo, Forward)>> {

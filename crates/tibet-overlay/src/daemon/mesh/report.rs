@@ -83,8 +83,7 @@ pub struct PeerReport {
 
 impl MeshNode {
     pub(in crate::daemon) fn status(&self, core: &Core) -> MeshStatus {
-        let nodes: Vec<String> =
-            core.remote.client().nodes().iter().map(|node| node.address().place()).collect();
+        let nodes = nodes_of(core);
         let standings = self.engine.with(|mesh, now| mesh.relays(now));
         let rates: Vec<Option<u64>> = self.relay_links().iter().map(|link| link.rate).collect();
         let relays = standings.into_iter().filter_map(|(id, health, rtt)| {
@@ -137,6 +136,12 @@ impl MeshNode {
         }
     }
 
+    /// The path of a peer's tunnel, in words: `direct ADDRESS` or `relay NODE`.
+    pub(super) fn path_of(&self, core: &Core, peer: &Peer) -> Option<String> {
+        let chosen = self.status_of(&peer.fingerprint)?.chosen?;
+        Some(path_text(&nodes_of(core), chosen))
+    }
+
     fn report_of(&self, nodes: &[String], peer: &Peer) -> PeerReport {
         let status = self.status_of(&peer.fingerprint);
         let chosen = status.as_ref().and_then(|status| status.chosen);
@@ -147,13 +152,7 @@ impl MeshNode {
                 .find(|measured| Some(measured.path) == chosen)
                 .and_then(|measured| measured.rtt)
         });
-        let path = chosen.map(|path| match path {
-            Path::Direct(address) => format!("direct {address}"),
-            Path::Relayed(id) => {
-                let node = usize::try_from(id.0).ok().and_then(|index| nodes.get(index));
-                format!("relay {}", node.map_or("?", String::as_str))
-            }
-        });
+        let path = chosen.map(|path| path_text(nodes, path));
         let tunnel = status.as_ref().map(|status| status.tunnel);
         PeerReport {
             name: peer.name.to_string(),
@@ -165,6 +164,21 @@ impl MeshNode {
             sent: tunnel.map_or(0, |tunnel| tunnel.sent),
             received: tunnel.map_or(0, |tunnel| tunnel.received),
             last_handshake_s: tunnel.and_then(|tunnel| tunnel.since_handshake).map(|since| since.as_secs()),
+        }
+    }
+}
+
+/// The nodes, as they were written.
+fn nodes_of(core: &Core) -> Vec<String> {
+    core.remote.client().nodes().iter().map(|node| node.address().place()).collect()
+}
+
+fn path_text(nodes: &[String], path: Path) -> String {
+    match path {
+        Path::Direct(address) => format!("direct {address}"),
+        Path::Relayed(id) => {
+            let node = usize::try_from(id.0).ok().and_then(|index| nodes.get(index));
+            format!("relay {}", node.map_or("?", String::as_str))
         }
     }
 }
