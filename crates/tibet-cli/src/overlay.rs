@@ -3,9 +3,12 @@
 mod audit;
 mod context;
 mod demo;
+mod expose;
 mod find;
+mod forward;
 mod id;
 mod info;
+mod ip;
 mod pending;
 mod permit;
 mod ping;
@@ -21,6 +24,7 @@ mod up;
 mod verify;
 mod vouch;
 mod way;
+mod wg_config;
 
 use std::process::ExitCode;
 
@@ -72,8 +76,16 @@ enum Command {
     Ping(ping::PingArgs),
     /// Stay reachable: register this device with overlay nodes and keep it so
     Up(Box<up::UpArgs>),
-    /// Show the registry in numbers, and its devices; or how the daemon is doing
+    /// Show the registry in numbers, and its devices; or how the daemon is doing, and its peers
     Status(status::StatusArgs),
+    /// Have connections to a port of this machine go to a port of another device
+    Forward(forward::ForwardArgs),
+    /// Let other devices reach a program of this machine
+    Expose(expose::ExposeArgs),
+    /// Print the overlay address of a device, or this one's
+    Ip(ip::IpArgs),
+    /// Print a configuration with which stock WireGuard reaches a device as this one; it holds a secret
+    WgConfig(wg_config::WgConfigArgs),
     /// Show how far a device is trusted, or set it
     Trust(trust::TrustArgs),
     /// Vouch for a device
@@ -137,6 +149,10 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Ping(args) => ping::run(&context, &args, as_json),
         Command::Up(args) => up::run(&context, &args, as_json),
         Command::Status(args) => status::run(&context, &args),
+        Command::Forward(args) => forward::run(&context, &args),
+        Command::Expose(args) => expose::run(&context, &args),
+        Command::Ip(args) => ip::run(&context, &args),
+        Command::WgConfig(args) => wg_config::run(&context, &args),
         Command::Trust(args) => trust::run(&context, &args),
         Command::Vouch(args) => vouch::run(&context, &args),
         Command::Serve(serve) => serve::run(&context, &serve, as_json, &|| Ok(settings()?.serve)),

@@ -8,10 +8,11 @@ use std::process::Stdio;
 
 use common::{Home, finish};
 
-const EVERYTHING: [&str; 17] = [
+const EVERYTHING: [&str; 18] = [
     "demo",
     "info",
     "id show",
+    "ip",
     "id export",
     "id export --format bundle",
     "register",

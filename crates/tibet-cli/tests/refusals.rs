@@ -202,6 +202,21 @@ fn a_flag_that_would_do_nothing_is_refused_where_it_was_typed() {
             &format!("error: {name} asks no node: --node would do nothing\n  try: the same without --node\n"),
         );
     }
+    for command in ["forward 1 jis:a:1", "expose 1", "status --peers"] {
+        let name = command.trim_end_matches(" 1 jis:a:1").trim_end_matches(" 1");
+        refused(
+            &home,
+            &format!("{command} {node}"),
+            2,
+            &format!("error: {name} asks no node: --node would do nothing\n  try: the same without --node\n"),
+        );
+    }
+    refused(
+        &home,
+        "wg-config jis:a --registry x",
+        2,
+        "error: wg-config uses no registry: --registry would do nothing\n  try: the same without --registry\n",
+    );
     refused(
         &home,
         "ping jis:a --store sqlite:x",

@@ -258,3 +258,41 @@ fn times_and_identifiers_have_one_spelling() {
         text("overlay_address").parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_unique_local())
     );
 }
+
+/// SECURITY R54: what is shown of a peer comes from its record.
+#[test]
+fn the_commands_round_the_mesh() {
+    const PINGED: &str = "name answered decision zone trust_score path tunnel node device rtt_ms device_rtt_ms tried tried[].path
+        tried[].result";
+    let (server, hub, asker) = (Home::new(), Home::new(), Home::new());
+    let (_node, at) = network::serve(&server);
+    let _up = network::up(&hub, "jis:home:hub", &at, "");
+    asker.ok("id new jis:home:phone");
+    asker.ok(&format!("register --node {at}"));
+    const FORWARD: &str = "listen name port overlay_address problem removed open_to_network";
+    let forward = hub.json("forward 0 jis:home:phone:80", 0);
+    check(&forward, "tibet.overlay.forward", FORWARD);
+    let listen = forward["listen"].as_str().expect("an address");
+    check(&hub.json(&format!("forward --remove {listen}"), 0), "tibet.overlay.forward", FORWARD);
+    for command in ["expose 80", "expose --remove 80"] {
+        check(&hub.json(command, 0), "tibet.overlay.expose", "overlay_address port local removed");
+    }
+    for (home, command) in [
+        (&hub, "ip".to_owned()),
+        (&hub, "ip jis:home:phone".to_owned()),
+        (&asker, format!("ip jis:home:hub --node {at}")),
+    ] {
+        check(&home.json(&command, 0), "tibet.overlay.ip", "name overlay_address dns_name");
+    }
+    let config = format!("wg-config jis:home:hub --node {at} --endpoint 203.0.113.1:7150");
+    check(
+        &asker.json(&config, 0),
+        "tibet.overlay.wg_config",
+        "name overlay_address peer peer_overlay_address peer_public_key endpoint stale config",
+    );
+    // Nobody is there, so it is no peer that could be pinged in a tunnel either.
+    check(&hub.json("ping jis:home:phone", 1), "tibet.overlay.ping", PINGED);
+    let status = hub.json("status --peers", 0);
+    assert_eq!(status["schema"], "tibet.overlay.up.status");
+    assert_eq!(members(&status), members(&hub.json("status", 0)), "--peers changes what people see");
+}

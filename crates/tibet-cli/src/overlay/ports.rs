@@ -1,4 +1,4 @@
-//! How ports are written: `LISTEN=NAME:PORT` to forward, `PORT[:LOCAL]` to expose.
+//! How ports are written: `LISTEN=NAME:PORT` and `NAME:PORT` to forward, `PORT[:LOCAL]` to expose.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -33,8 +33,8 @@ pub(super) fn target(text: &str) -> Result<(jis::Name, u16), CliError> {
 /// `PORT[:LOCAL]`.
 pub(super) fn exposed(text: &str) -> Result<ExposeAt, CliError> {
     let wrong = || {
-        CliError::new(Exit::Usage, format!("--expose: {text:?} is no PORT[:LOCAL]"))
-            .hint("--expose 1883, or --expose 80:8080, or --expose 80:192.168.1.5:80")
+        CliError::new(Exit::Usage, format!("{text:?} is no PORT[:LOCAL]"))
+            .hint("1883, or 80:8080, or 80:192.168.1.5:80")
     };
     let (port, to) = text.split_once(':').map_or((text, None), |(port, to)| (port, Some(to)));
     let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;

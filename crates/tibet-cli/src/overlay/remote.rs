@@ -135,6 +135,13 @@ impl Context {
         Ok(running.pop().map(|(control, _)| control))
     }
 
+    /// The same, for what only a daemon can do; `start` is how to start one.
+    pub(super) fn needed_daemon(&self, start: &str) -> Result<Control, CliError> {
+        self.daemon()?.ok_or_else(|| {
+            CliError::new(Exit::No, "no daemon runs here: connections pass through it").hint(start)
+        })
+    }
+
     /// The daemon of this identity, if it runs here.
     pub(super) fn daemon_of(&self, name: &Name) -> Option<Control> {
         let path = control_socket(&self.settings.state, name);

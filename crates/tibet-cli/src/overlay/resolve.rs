@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &ResolveArgs) -> Result<Outcome, CliE
 }
 
 /// What the registry here knows, in the words in which nodes tell it.
-fn from_registry(context: &Context, name: &Name) -> Result<ResolveReport, CliError> {
+pub(super) fn from_registry(context: &Context, name: &Name) -> Result<ResolveReport, CliError> {
     let mut registry = context.registry_instead_of_nodes()?;
     let now = system::now();
     let report =

@@ -1,6 +1,7 @@
 //! `tibet-overlay status`
 
 mod devices;
+mod mesh;
 mod remote;
 
 use clap::Args;
@@ -11,18 +12,26 @@ use tibet_registry::Zone;
 
 use super::Context;
 use crate::error::CliError;
-use crate::output::{Outcome, bold, in_zone_colour, plain};
+use crate::output::{Exit, Outcome, bold, in_zone_colour, plain};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Most devices to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
+
+    /// The daemon's part in the mesh: its peers and their paths, its relays, what it forwards and exposes
+    #[arg(long)]
+    pub(super) peers: bool,
 }
 
 pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<Outcome, CliError> {
-    if let Some(outcome) = remote::run(context)? {
+    if let Some(outcome) = remote::run(context, args.peers)? {
         return Ok(outcome);
+    }
+    if args.peers {
+        return Err(CliError::new(Exit::No, "no daemon runs here: only one that does has peers")
+            .hint("tibet-overlay up --node ADDR"));
     }
     let overlay = IdentityOverlay::over(context.registry_instead_of_nodes()?);
     let devices = overlay.connected_nodes()?;

@@ -64,8 +64,13 @@ const EXAMPLES: &str = "\
 It registers the device with its nodes, keeps it registered wherever it moves, proves it to whoever asks, and answers pings. Meanwhile verify,
 resolve, find, ping and status in other terminals go through it. SIGTERM or Ctrl-C says goodbye; SIGHUP reads the device's files again.
 
+It takes part in the mesh: with --tun any program speaks to other devices at their overlay addresses (tibet-overlay ip NAME) or DNS names; without root,
+--forward and --expose join ports, also later, with the commands of that name. status --peers shows by which path each device is reached.
+
 Examples:
   tibet-overlay up --node node.example --capability mqtt
+  tibet-overlay up --node node.example --trust jis:home:hub=0.95 --forward 1883=jis:home:hub:1883
+  tibet-overlay up --node node.example --trust jis:home:phone=0.95 --expose 1883
   tibet-overlay up --node z6Mk…@203.0.113.5:7150,node.example --trust jis:home:hub=0.95";
 
 pub(super) fn run(context: &Context, args: &UpArgs, as_json: bool) -> Result<Outcome, CliError> {

@@ -3,6 +3,7 @@
 //! Only what stands on the command line is refused. The environment and the configuration file are for all commands alike.
 
 use super::id::IdCommand;
+use super::status::StatusArgs;
 use super::{Args, Command};
 use crate::error::CliError;
 use crate::output::Exit;
@@ -56,10 +57,11 @@ fn uses(command: &Command) -> Uses {
         | Command::Verify(_)
         | Command::Resolve(_)
         | Command::Find(_)
-        | Command::Status(_)
+        | Command::Status(StatusArgs { peers: false, .. })
+        | Command::Ip(_)
         | Command::Info
         | Command::Id(IdCommand::Rotate(_) | IdCommand::Revoke { .. }) => (true, true),
-        Command::Ping(_) | Command::Up(_) => (true, false),
+        Command::Ping(_) | Command::Up(_) | Command::WgConfig(_) => (true, false),
         Command::Trust(_)
         | Command::Vouch(_)
         | Command::Serve(_)
@@ -68,6 +70,9 @@ fn uses(command: &Command) -> Uses {
         | Command::Grant(_)
         | Command::Audit(_) => (false, true),
         Command::Demo(_)
+        | Command::Status(StatusArgs { peers: true, .. })
+        | Command::Forward(_)
+        | Command::Expose(_)
         | Command::Id(IdCommand::New { .. } | IdCommand::Show | IdCommand::Export { .. })
         | Command::Completion { .. } => (false, false),
     };
@@ -89,6 +94,11 @@ fn name(command: &Command) -> &'static str {
         Command::Find(_) => "find",
         Command::Ping(_) => "ping",
         Command::Up(_) => "up",
+        Command::Forward(_) => "forward",
+        Command::Expose(_) => "expose",
+        Command::Ip(_) => "ip",
+        Command::WgConfig(_) => "wg-config",
+        Command::Status(StatusArgs { peers: true, .. }) => "status --peers",
         Command::Status(_) => "status",
         Command::Trust(_) => "trust",
         Command::Vouch(_) => "vouch",

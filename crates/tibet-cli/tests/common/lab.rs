@@ -116,6 +116,14 @@ impl Lab {
         path
     }
 
+    /// Any program on a machine.
+    pub(crate) fn exec(&self, machine: &str, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.netns(machine), program]).args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// The command on a machine, as somebody with a home directory.
     pub(crate) fn tibet_overlay(&self, machine: &str, whose: &str, arguments: &str) -> Command {
         let mut command = Command::new("ip");

@@ -5,25 +5,26 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tibet_overlay::daemon::{DaemonStatus, LinkState};
 
-use super::Context;
+use super::{Context, mesh};
 use crate::error::CliError;
 use crate::output::{Exit, Outcome, bold, mark, plain};
 use crate::process::runtime;
 
 /// Of the nodes that were given, else of the daemon that runs here; `None` where there is neither.
-pub(super) fn run(context: &Context) -> Result<Option<Outcome>, CliError> {
+pub(super) fn run(context: &Context, peers: bool) -> Result<Option<Outcome>, CliError> {
     if context.settings.registry_wanted {
         return Ok(None);
     }
-    if !context.settings.nodes.is_empty() {
+    // Only a daemon has peers; nodes that stand in the environment or a file are for other commands.
+    if !peers && !context.settings.nodes.is_empty() {
         return nodes(context).map(Some);
     }
     let Some(control) = context.daemon()? else { return Ok(None) };
     let status = runtime(1)?.block_on(control.status())?;
-    Ok(Some(daemon(&status)))
+    daemon(&status, peers).map(Some)
 }
 
-fn daemon(status: &DaemonStatus) -> Outcome {
+fn daemon(status: &DaemonStatus, peers: bool) -> Result<Outcome, CliError> {
     let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
     let nat = if status.behind_nat { " (behind NAT)" } else { "" };
     let mut pairs = vec![
@@ -33,6 +34,7 @@ fn daemon(status: &DaemonStatus) -> Outcome {
         ("capabilities", or_none(&status.capabilities)),
         ("up for", format!("{} s", status.uptime_s)),
         ("neighbours", status.peers.to_string()),
+        ("mesh", mesh::summary(status.mesh.as_ref())),
     ];
     if let Some(problem) = &status.problem {
         pairs.push(("problem", plain(problem)));
@@ -51,8 +53,16 @@ fn daemon(status: &DaemonStatus) -> Outcome {
     });
     let outcome =
         outcome.line("").table(&["NODE", "STATE", "SEES US AT", "LAST HEARD", "PROBLEM"], rows.collect());
+    let outcome = match (peers, &status.mesh) {
+        (false, _) => outcome,
+        (true, Some(mesh)) => mesh::all(outcome, mesh),
+        (true, None) => {
+            return Err(CliError::new(Exit::No, format!("{} takes no part in the mesh", status.name))
+                .hint("tibet-overlay up without --no-mesh"));
+        }
+    };
     // Up and registered nowhere is no success.
-    outcome.exit(if status.is_registered() { Exit::Yes } else { Exit::No })
+    Ok(outcome.exit(if status.is_registered() { Exit::Yes } else { Exit::No }))
 }
 
 fn nodes(context: &Context) -> Result<Outcome, CliError> {
