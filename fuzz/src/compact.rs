@@ -53,6 +53,10 @@ fn expected(kind: u8, body: &[u8]) -> bool {
             let at = |n: usize| body.get(n).copied().map_or(0, usize::from);
             length >= 8 + 1 + 2 && at(8) <= 3 && length > 11 + at(9) * 256 + at(10)
         }
+        // Id, cookie, eight zeros.
+        10 => length == 8 + 16 + 8 && body[24..] == [0; 8],
+        // Id, port.
+        11 => length == 8 + 2,
         _ => false,
     }
 }

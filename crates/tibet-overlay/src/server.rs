@@ -19,6 +19,7 @@
 //! | `server/queue.rs` | what waits for the workers: devices that are there before strangers |
 //! | `server/relay.rs`, `relay_usage.rs` | what passes between devices that do not get through to each other, and what of it each has used today |
 //! | `server/limits.rs` | how often a network or a key may have the node do something |
+//! | `server/second_port.rs` | another port, by which devices see what their routers do |
 //! | `server/glance.rs` | what a question or a record says in a few of its fields |
 
 mod cookies;
@@ -39,6 +40,7 @@ pub use relay::RelaySettings;
 pub use tibet_mesh::RelayConfig;
 mod relay_usage;
 mod requests;
+mod second_port;
 mod sessions;
 pub use sessions::Seen;
 mod shared;
@@ -69,6 +71,7 @@ use frames::NodeFrames;
 use neighbours::Neighbours;
 use queue::WorkQueue;
 use relay::Relay;
+use second_port::SecondPort;
 use sessions::Sessions;
 use shared::{Parts, Shared};
 use tokens::Tokens;
@@ -154,6 +157,8 @@ pub struct OverlayNode {
     handle: NodeHandle,
     address: SocketAddr,
     ticker: Task<()>,
+    /// Answers at the second port; `None` where the system gave none.
+    second_port: Option<Task<()>>,
     work: WorkQueue,
     workers: Vec<JoinHandle<()>>,
     writer: WriterThread,
@@ -217,7 +222,18 @@ impl OverlayNode {
         let _ = shared.outbox.set(iot.outbox());
         let address = iot.start().await?;
         let ticker = tokio::spawn(tick(Arc::clone(&shared)));
-        Ok(Self { iot, handle: NodeHandle { shared }, address, ticker, work, workers, writer })
+        let second_port = match SecondPort::open(address, Arc::clone(&shared)) {
+            Ok((second, task)) => {
+                let _ = shared.second_port.set(second);
+                Some(task)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no second port: devices cannot tell what their routers let in");
+                None
+            }
+        };
+        let handle = NodeHandle { shared };
+        Ok(Self { iot, handle, address, ticker, second_port, work, workers, writer })
     }
 
     /// The address of its socket.
@@ -250,9 +266,11 @@ impl OverlayNode {
     /// # Errors
     /// What made the node stop by itself before, if anything did.
     pub async fn stop(self) -> Result<Option<AnyRegistry>, NodeError> {
-        let Self { mut iot, handle, ticker, work, workers, writer, .. } = self;
-        ticker.abort();
-        let _ = ticker.await;
+        let Self { mut iot, handle, ticker, second_port, work, workers, writer, .. } = self;
+        for task in second_port.into_iter().chain([ticker]) {
+            task.abort();
+            let _ = task.await;
+        }
         let stopped = iot.stop().await;
         // The workers end with the last sender, which is in the socket's part.
         drop((iot.take_frames(), iot, work));

@@ -26,6 +26,11 @@ const LOOKUP: u8 = 6;
 const FOUND: u8 = 7;
 const STALE: u8 = 8;
 const ANSWER: u8 = 9;
+const ASK_ELSEWHERE: u8 = 10;
+const ELSEWHERE: u8 = 11;
+
+/// Zeros at the end of [`Compact::AskElsewhere`]: it is no shorter than both answers together (SECURITY R15).
+const ASK_ELSEWHERE_PADDING: usize = 8;
 
 /// No key events are asked for.
 const NO_EVENTS: u8 = 255;
@@ -77,6 +82,20 @@ pub enum Compact<'a> {
     },
     /// From a node: the cookie does not hold any more, or not for this address; ask for another. 16 bytes.
     Stale(ExchangeId),
+    /// To a node: answer me from your second port too, so that I learn what my router lets in. 40 bytes.
+    AskElsewhere {
+        /// Repeated in both answers.
+        id: ExchangeId,
+        /// From [`Welcome`].
+        cookie: Cookie,
+    },
+    /// From a node, once from each of its ports: the answer to [`Compact::AskElsewhere`]. 18 bytes.
+    Elsewhere {
+        /// From the question.
+        id: ExchangeId,
+        /// The node's second port; 0 if it has none.
+        port: u16,
+    },
 }
 
 /// How a node greets.
@@ -165,6 +184,19 @@ impl<'a> Compact<'a> {
                 Self::Found { id: *id, found: Found::read(rest)? }
             }
             STALE => Self::Stale(whole_id(body)?),
+            ASK_ELSEWHERE => {
+                let (id, rest) = take(body)?;
+                let (cookie, padding) = take(rest)?;
+                let padded = padding == [0; ASK_ELSEWHERE_PADDING];
+                padded
+                    .then_some(Self::AskElsewhere { id: *id, cookie: *cookie })
+                    .ok_or(Reject::BadMember("padding"))?
+            }
+            ELSEWHERE => {
+                let (id, port) = take(body)?;
+                let port = port.try_into().map_err(|_| Reject::BadMember("length"))?;
+                Self::Elsewhere { id: *id, port: u16::from_be_bytes(port) }
+            }
             _ => return Err(Reject::BadVersion),
         })
     }
@@ -201,6 +233,17 @@ impl<'a> Compact<'a> {
                 FOUND
             }
             Self::Stale(id) => (body.extend(id), STALE).1,
+            Self::AskElsewhere { id, cookie } => {
+                body.extend(id);
+                body.extend(cookie);
+                body.extend([0; ASK_ELSEWHERE_PADDING]);
+                ASK_ELSEWHERE
+            }
+            Self::Elsewhere { id, port } => {
+                body.extend(id);
+                body.extend(port.to_be_bytes());
+                ELSEWHERE
+            }
         };
         body.truncate(crate::frame::MAX_BODY);
         Frame::Version2 { kind, body: &body }.write().unwrap_or_default()

@@ -53,6 +53,19 @@ fn the_answer_to_hello_is_shorter_than_hello() {
     assert_eq!(read(&short), Err(Reject::BadMember("padding")));
 }
 
+/// SECURITY R15: whoever has a node answer from both of its ports sends as much as it gets.
+#[test]
+fn both_answers_from_elsewhere_are_no_longer_than_the_question() {
+    let ask = Compact::AskElsewhere { id: [1; 8], cookie: [2; 16] }.write();
+    assert_eq!(ask, [&b"TP\x02\x0a\0\0\0\x20"[..], &[1; 8], &[2; 16], &[0; 8]].concat());
+    let answer = Compact::Elsewhere { id: [1; 8], port: 0x9c40 }.write();
+    assert_eq!(answer, [&b"TP\x02\x0b\0\0\0\x0a"[..], &[1; 8], &[0x9c, 0x40]].concat());
+    assert!(2 * answer.len() <= ask.len());
+    let mut ones = ask.clone();
+    ones[39] = 1;
+    assert_eq!(read(&ones), Err(Reject::BadMember("padding")));
+}
+
 /// SECURITY 3.2 rows 2, 5, 6, 80: cut off anywhere, or longer than it is, none is read as another.
 #[test]
 fn what_is_cut_off_or_too_long_is_not_read() {
@@ -62,6 +75,8 @@ fn what_is_cut_off_or_too_long_is_not_read() {
         Compact::Alive([1; 16]),
         Compact::Welcome(Welcome { id: [1; 8], key: [2; 32], cookie: [3; 16], observed }),
         Compact::Stale([1; 8]),
+        Compact::AskElsewhere { id: [1; 8], cookie: [2; 16] },
+        Compact::Elsewhere { id: [1; 8], port: 7151 },
     ] {
         let datagram = exact.write();
         let (kind, body) = (datagram[3], &datagram[8..]);
@@ -77,7 +92,7 @@ fn what_is_cut_off_or_too_long_is_not_read() {
         }
         assert!(Compact::read(kind, &vec![0; least]).is_ok(), "kind {kind}");
     }
-    for kind in (10..=255).chain([0]) {
+    for kind in (12..=255).chain([0]) {
         assert_eq!(Compact::read(kind, &[0; 64]), Err(Reject::BadVersion), "kind {kind}");
     }
     // A record said to be longer than what came.

@@ -266,7 +266,11 @@ impl Waiting {
             Compact::Answer { id, .. } | Compact::Found { id, .. } | Compact::Stale(id) => Handle::Id(*id),
             Compact::Alive(token) => Handle::Token(*token),
             // What nodes answer; nothing here does.
-            Compact::Keepalive(_) | Compact::Hello(_) | Compact::Lookup { .. } => return None,
+            Compact::Keepalive(_)
+            | Compact::Hello(_)
+            | Compact::Lookup { .. }
+            | Compact::AskElsewhere { .. }
+            | Compact::Elsewhere { .. } => return None,
         };
         let exchange = self.exchanges.get(&handle).filter(|exchange| exchange.asked.contains(&from))?;
         let reply = exchange.wanted.read(from, frame)?;

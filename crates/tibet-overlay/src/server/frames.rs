@@ -8,7 +8,6 @@ use jis::{IdentityStatus, Query};
 use tibet_iot::{Frames, Outgoing};
 use tibet_ping::{
     COOKIE, Compact, Cookie, ExchangeId, Found, FoundStatus, HEADER, KeepaliveToken, MAX_UNFRAGMENTED,
-    Welcome,
 };
 use tibet_registry::Route;
 
@@ -16,6 +15,7 @@ use super::glance::{QueryGlance, RecordGlance};
 use super::limits::network;
 use super::queue::{Lane, WorkQueue};
 use super::relay::Relay;
+use super::second_port::SecondPort;
 use super::sessions::{Comer, Heard};
 use super::shared::Shared;
 use crate::system;
@@ -55,14 +55,21 @@ impl Frames for NodeFrames {
             Ok(Compact::Lookup { id, cookie, events_from, name }) => {
                 self.lookup(from, id, &cookie, events_from, name)
             }
-            Ok(Compact::Hello(id)) => Some(self.welcome(from, id)),
+            Ok(Compact::Hello(id)) => Some(self.shared.welcome(from, id)),
+            Ok(Compact::AskElsewhere { id, cookie }) => Some(self.elsewhere(from, id, &cookie)),
             Ok(Compact::Query(query)) => self.query(from, query),
             Ok(Compact::Answer { id, answer }) => {
                 self.answer(from, id, answer);
                 None
             }
             // These are answers of other nodes to nothing that was asked here.
-            Ok(Compact::Alive(_) | Compact::Welcome(_) | Compact::Found { .. } | Compact::Stale(_))
+            Ok(
+                Compact::Alive(_)
+                | Compact::Welcome(_)
+                | Compact::Found { .. }
+                | Compact::Stale(_)
+                | Compact::Elsewhere { .. },
+            )
             | Err(_) => {
                 self.shared.counters.malformed.add();
                 None
@@ -81,11 +88,18 @@ impl Frames for NodeFrames {
 }
 
 impl NodeFrames {
-    fn welcome(&self, from: SocketAddr, id: ExchangeId) -> Vec<u8> {
-        self.shared.counters.welcomed.add();
-        let cookie = self.shared.cookies.issue(from, self.shared.mono());
-        let key = *self.shared.public_key.as_bytes();
-        Compact::Welcome(Welcome { id, key, cookie, observed: from }).write()
+    /// Has the second port answer too, and says which that is.
+    fn elsewhere(&self, from: SocketAddr, id: ExchangeId, cookie: &Cookie) -> Vec<u8> {
+        let shared = &self.shared;
+        if shared.cookies.issue_time(cookie, from, shared.mono()).is_none() {
+            return self.stale(id);
+        }
+        shared.counters.elsewhere.add();
+        let second = shared.second_port.get();
+        if let Some(second) = second {
+            second.answer(from, id);
+        }
+        Compact::Elsewhere { id, port: second.map_or(0, SecondPort::port) }.write()
     }
 
     fn keepalive(&self, from: SocketAddr, token: KeepaliveToken) -> Option<Vec<u8>> {

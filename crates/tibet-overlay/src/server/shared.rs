@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jis::{Answer, AnswerOutcome, Name, PublicKey, Query, SecretKey, Signed, message_hash};
 use tibet_iot::{Outbox, Outgoing};
-use tibet_ping::Compact;
+use tibet_ping::{Compact, ExchangeId, Welcome};
 use tibet_registry::PresenceChange;
 
 use super::cookies::Cookies;
@@ -16,6 +16,7 @@ use super::forwards::Forwards;
 use super::limits::{Limiter, Rate, network};
 use super::lookups::Lookups;
 use super::relay::Relay;
+use super::second_port::SecondPort;
 use super::sessions::Sessions;
 use super::stats::Counters;
 use super::tokens::Tokens;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Set once the socket is there.
     pub(super) outbox: OnceLock<Outbox>,
+    /// Likewise; never where there is none.
+    pub(super) second_port: OnceLock<SecondPort>,
     pub(super) relay: Option<Arc<Relay>>,
     sessions: Arc<Mutex<Sessions>>,
     forwards: Mutex<Forwards>,
@@ -99,6 +102,7 @@ impl Shared {
             registry,
             counters: Counters::default(),
             outbox: OnceLock::new(),
+            second_port: OnceLock::new(),
             relay,
             sessions,
             forwards: Mutex::default(),
@@ -155,6 +159,14 @@ impl Shared {
     /// Notes that something from there does not verify.
     pub(super) fn charge_bad(&self, from: SocketAddr) {
         self.bad().take(&network(from), 1, self.mono());
+    }
+
+    /// Greets whoever said hello from there: with a cookie, of which nothing is kept.
+    pub(super) fn welcome(&self, from: SocketAddr, id: ExchangeId) -> Vec<u8> {
+        self.counters.welcomed.add();
+        let cookie = self.cookies.issue(from, self.mono());
+        let key = *self.public_key.as_bytes();
+        Compact::Welcome(Welcome { id, key, cookie, observed: from }).write()
     }
 
     pub(super) fn send(&self, to: SocketAddr, bytes: Vec<u8>) {

@@ -43,6 +43,8 @@ counters! {
     own {
     /// Cookies given.
     welcomed,
+    /// Questions that were answered from both ports.
+    elsewhere,
     /// Keepalives taken.
     keepalives,
     /// Keepalives with a token that is not good, or not from there.

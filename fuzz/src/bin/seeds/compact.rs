@@ -31,6 +31,8 @@ pub(crate) fn write() {
         ("found_events_cut_off", found(FoundStatus::NameRevoked, b"record", &events[..9])),
         ("found_nothing", found(FoundStatus::Unknown, &[], &[])),
         ("stale", Compact::Stale(id)),
+        ("ask_elsewhere", Compact::AskElsewhere { id, cookie }),
+        ("elsewhere", Compact::Elsewhere { id, port: 40_000 }),
     ] {
         let datagram = frame.write();
         let kind = datagram[3];
@@ -43,6 +45,7 @@ pub(crate) fn write() {
     let kind_and = |kind: u8, body: &[u8]| [&[kind], body].concat();
     put(TARGET, "hello_too_short-refused", &kind_and(3, &[0; HELLO - HEADER - 1]));
     put(TARGET, "hello_padded_with_ones-refused", &kind_and(3, &[1; HELLO - HEADER]));
+    put(TARGET, "ask_elsewhere_padded_with_ones-refused", &kind_and(10, &[1; 32]));
     put(TARGET, "lookup_not_utf8-refused", &kind_and(6, &[&[0; 25][..], &[0xff]].concat()));
     put(TARGET, "found_status_4-refused", &kind_and(7, &[0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]));
     put(
@@ -50,7 +53,7 @@ pub(crate) fn write() {
         "row_05_found_record_too_long-refused",
         &kind_and(7, &[[0; 9].as_slice(), &[0xff; 9]].concat()),
     );
-    for kind in [0, 10, 255] {
+    for kind in [0, 12, 255] {
         put(TARGET, &format!("row_03_kind_{kind}-refused"), &kind_and(kind, &[0; 16]));
     }
     put(TARGET, "row_01_nothing-refused", &[]);
