@@ -9,6 +9,7 @@ mod forward;
 mod id;
 mod info;
 mod ip;
+mod netcheck;
 mod pending;
 mod permit;
 mod ping;
@@ -74,6 +75,8 @@ enum Command {
     Find(find::FindArgs),
     /// Ping a device by its name
     Ping(ping::PingArgs),
+    /// Find out what the network between here and the nodes does: NATs, firewalls, port mapping
+    Netcheck(netcheck::NetcheckArgs),
     /// Stay reachable: register this device with overlay nodes and keep it so
     Up(Box<up::UpArgs>),
     /// Show the registry in numbers, and its devices; or how the daemon is doing, and its peers
@@ -147,6 +150,7 @@ fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Resolve(args) => resolve::run(&context, &args),
         Command::Find(args) => find::run(&context, &args),
         Command::Ping(args) => ping::run(&context, &args, as_json),
+        Command::Netcheck(args) => netcheck::run(&context, &args),
         Command::Up(args) => up::run(&context, &args, as_json),
         Command::Status(args) => status::run(&context, &args),
         Command::Forward(args) => forward::run(&context, &args),

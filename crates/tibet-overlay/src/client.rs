@@ -1,6 +1,7 @@
 //! Asking overlay nodes.
 
 mod address;
+pub(crate) use address::canonical;
 pub use address::{NodeAddress, NodeAddressError};
 mod asker;
 pub use asker::Asker;

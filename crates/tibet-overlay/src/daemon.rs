@@ -35,6 +35,7 @@ mod status;
 pub use status::{DaemonStatus, LinkState, NodeStatus};
 mod watcher;
 mod whereabouts;
+pub(crate) use whereabouts::source_towards;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

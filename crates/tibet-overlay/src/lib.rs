@@ -12,12 +12,14 @@
 //! | put the registry on the network | [`server`], [`http`] |
 //! | ask one such node | [`NodeClient`] |
 //! | keep a device registered with them | [`daemon`] |
+//! | see what the network in between does | [`netcheck`] |
 //!
 //! This crate is the shell round the pure crates below: it reads the clock, draws randomness, touches files and moves datagrams.
 
 pub mod daemon;
 pub mod http;
 pub mod intents;
+pub mod netcheck;
 pub mod secret_file;
 pub mod server;
 pub use tibet_iot::system;

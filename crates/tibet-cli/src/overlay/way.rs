@@ -61,7 +61,7 @@ fn uses(command: &Command) -> Uses {
         | Command::Ip(_)
         | Command::Info
         | Command::Id(IdCommand::Rotate(_) | IdCommand::Revoke { .. }) => (true, true),
-        Command::Ping(_) | Command::Up(_) | Command::WgConfig(_) => (true, false),
+        Command::Ping(_) | Command::Netcheck(_) | Command::Up(_) | Command::WgConfig(_) => (true, false),
         Command::Trust(_)
         | Command::Vouch(_)
         | Command::Serve(_)
@@ -93,6 +93,7 @@ fn name(command: &Command) -> &'static str {
         Command::Resolve(_) => "resolve",
         Command::Find(_) => "find",
         Command::Ping(_) => "ping",
+        Command::Netcheck(_) => "netcheck",
         Command::Up(_) => "up",
         Command::Forward(_) => "forward",
         Command::Expose(_) => "expose",

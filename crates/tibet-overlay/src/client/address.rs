@@ -74,7 +74,7 @@ impl NodeAddress {
     }
 
     /// Its addresses now. A host's name is asked of the system each time: nodes move.
-    pub(super) async fn look_up(&self) -> Result<Vec<SocketAddr>, QueryError> {
+    pub(crate) async fn look_up(&self) -> Result<Vec<SocketAddr>, QueryError> {
         let name = match &self.host {
             Host::Address(ip) => return Ok(vec![SocketAddr::new(*ip, self.port)]),
             Host::Name(name) => name,
@@ -88,7 +88,7 @@ impl NodeAddress {
 }
 
 /// IPv4 addresses have one form here.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,

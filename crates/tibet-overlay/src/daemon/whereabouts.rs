@@ -93,7 +93,7 @@ impl Whereabouts {
 
 /// The address from which datagrams would leave for `to` now, by the system's routes. Nothing is sent. A socket that is bound to one address
 /// sends from there.
-pub(super) fn source_towards(to: SocketAddr, bound: SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn source_towards(to: SocketAddr, bound: SocketAddr) -> Option<SocketAddr> {
     if !bound.ip().to_canonical().is_unspecified() {
         return Some(SocketAddr::new(bound.ip().to_canonical(), bound.port()));
     }
