@@ -73,8 +73,8 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
 }
 
 impl Lab {
-    /// `own` is the home's address, in a /24 with the router at .1.
-    fn new(rules: &str, own: &str, mtu: u16) -> Result<Self, String> {
+    /// Machines without cables. An error where this system does not make any.
+    fn new() -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("nck{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -83,17 +83,22 @@ impl Lab {
             run("ip", &["netns", "add", &lab.netns(machine)], "")?;
             lab.ip(machine, "link set lo up")?;
         }
-        let network = own.rsplit_once('.').map_or(own, |(network, _)| network);
-        lab.cable(("router", "wan", "203.0.113.100"), ("server", "eth0", "203.0.113.1"))?;
-        lab.cable(("router", "lan", &format!("{network}.1")), ("home", "eth0", own))?;
-        lab.ip("server", "addr add 203.0.113.3/24 dev eth0")?;
-        lab.ip("server", &format!("route add {network}.0/24 via 203.0.113.100"))?;
-        lab.ip("router", &format!("link set wan mtu {mtu}"))?;
-        lab.ip("home", &format!("route add default via {network}.1"))?;
-        let router = lab.netns("router");
-        run("ip", &["netns", "exec", &router, "nft", "-f", "-"], &format!("table ip rules {{ {rules} }}"))?;
-        run("ip", &["netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"], "")?;
+        run("ip", &["netns", "exec", &lab.netns("router"), "nft", "list", "ruleset"], "")?;
         Ok(lab)
+    }
+
+    /// `own` is the home's address, in a /24 with the router at .1.
+    fn connect(&self, rules: &str, own: &str, mtu: u16) -> Result<(), String> {
+        let network = own.rsplit_once('.').map_or(own, |(network, _)| network);
+        self.cable(("router", "wan", "203.0.113.100"), ("server", "eth0", "203.0.113.1"))?;
+        self.cable(("router", "lan", &format!("{network}.1")), ("home", "eth0", own))?;
+        self.ip("server", "addr add 203.0.113.3/24 dev eth0")?;
+        self.ip("server", &format!("route add {network}.0/24 via 203.0.113.100"))?;
+        self.ip("router", &format!("link set wan mtu {mtu}"))?;
+        self.ip("home", &format!("route add default via {network}.1"))?;
+        let router = self.netns("router");
+        run("ip", &["netns", "exec", &router, "nft", "-f", "-"], &format!("table ip rules {{ {rules}\n }}"))?;
+        run("ip", &["netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"], "")
     }
 
     fn with_nodes(mut self) -> Self {
@@ -169,8 +174,11 @@ impl Drop for Lab {
 }
 
 fn lab(rules: &str, own: &str, mtu: u16) -> Option<Lab> {
-    match Lab::new(rules, own, mtu) {
-        Ok(lab) => Some(lab.with_nodes()),
+    match Lab::new() {
+        Ok(lab) => {
+            lab.connect(rules, own, mtu).expect("cables and rules");
+            Some(lab.with_nodes())
+        }
         Err(reason) => {
             assert!(std::env::var_os("TIBET_REQUIRE_ALL").is_none(), "no lab: {reason}");
             println!("SKIPPED: namespaces behind NATs: {reason}");
