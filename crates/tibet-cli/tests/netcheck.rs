@@ -16,7 +16,7 @@ fn a_node_that_answers_is_told_with_all_members() {
         nodes[].observed_at_second_port nodes[].second_port_got_in nodes[].path_mtu nodes[].problem";
     let families = "families[].family families[].reachable families[].observed families[].mapping families[].filtering families[].hairpin
         families[].carrier_nat";
-    let rest = "port_mapping port_mapping.gateway port_mapping.pcp port_mapping.nat_pmp port_mapping.upnp port_mapping.external advice took_ms
+    let rest = "port_mapping port_mapping.gateway port_mapping.pcp port_mapping.nat_pmp port_mapping.upnp port_mapping.external advice took_ms relays
         schema version nodes families";
     let expected = [nodes, families, rest].join(" ");
     assert_eq!(members(&report), expected.split_whitespace().map(str::to_owned).collect());
@@ -27,6 +27,18 @@ fn a_node_that_answers_is_told_with_all_members() {
         "{text}"
     );
     assert!(!asker.path(".local").exists(), "it leaves nothing behind");
+}
+
+/// The daemon goes on undisturbed, and says how its relay is doing.
+#[test]
+fn beside_a_daemon_its_relays_are_told() {
+    let (server, hub) = (Home::new(), Home::new());
+    let (_node, at) = network::serve(&server);
+    let _up = network::up(&hub, "jis:home:hub", &at, "");
+    let report = hub.json(&format!("netcheck --node {at}"), 0);
+    assert_eq!(report["relays"][0]["node"], *at, "{report}");
+    let alone = Home::new().json(&format!("netcheck --node {at}"), 0);
+    assert!(alone["relays"].is_null(), "{alone}");
 }
 
 #[test]

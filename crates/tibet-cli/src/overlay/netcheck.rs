@@ -2,10 +2,14 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tibet_overlay::daemon::{Control, RelayReport};
 use tibet_overlay::netcheck::{FamilyFinding, Filtering, Mapping, NetcheckReport, NodeFinding, netcheck};
+
+use tokio::time::timeout;
 
 use super::Context;
 use crate::error::CliError;
@@ -26,19 +30,32 @@ Examples:
   tibet-overlay netcheck --node node.example
   tibet-overlay netcheck --node node.example,203.0.113.5:7150 --json";
 
+/// How long a daemon may take to say how it is doing.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn run(context: &Context, _: &NetcheckArgs) -> Result<Outcome, CliError> {
     let nodes = &context.settings.nodes;
     if nodes.is_empty() {
         return Err(CliError::new(Exit::Usage, "which node shall be asked?")
             .hint("--node ADDR; tibet-overlay serve runs one"));
     }
-    let report = runtime(1)?.block_on(netcheck(nodes));
-    Ok(outcome(&report))
+    // Where several daemons run, it is nobody's business here which one is meant.
+    let daemon = context.daemon().ok().flatten();
+    let (report, relays) = runtime(1)?.block_on(async { tokio::join!(netcheck(nodes), relays(daemon)) });
+    Ok(outcome(&report, relays.as_deref()))
 }
 
-fn outcome(report: &NetcheckReport) -> Outcome {
+/// How the running daemon's sessions with relays are doing, if one runs and takes part in the mesh. A session of our own would end its: an identity has one with
+/// each node.
+async fn relays(daemon: Option<Control>) -> Option<Vec<RelayReport>> {
+    let status = timeout(PATIENCE, daemon?.status()).await.ok()?.ok()?;
+    status.mesh.map(|mesh| mesh.relays)
+}
+
+fn outcome(report: &NetcheckReport, relays: Option<&[RelayReport]>) -> Outcome {
     let exit = if report.reachable() { Exit::Yes } else { Exit::Unavailable };
-    let mut outcome = Outcome::new("tibet.overlay.netcheck", json!(report)).exit(exit);
+    let mut outcome =
+        Outcome::new("tibet.overlay.netcheck", json!(report)).exit(exit).with("relays", json!(relays));
     outcome = outcome.table(
         &["node", "address", "round trip", "seen as", "longest packet"],
         report.nodes.iter().map(row).collect(),
@@ -56,11 +73,12 @@ fn outcome(report: &NetcheckReport) -> Outcome {
     let offered: Vec<&str> = offered.iter().filter(|(found, _)| *found).map(|(_, name)| *name).collect();
     let offered = if offered.is_empty() { "none found".to_owned() } else { offered.join(", ") };
     let external = router.external.map_or_else(String::new, |ip| format!("; the router's address is {ip}"));
-    outcome
-        .line("")
-        .pairs(&[("port mapping", format!("{offered}{external}"))])
-        .line("")
-        .line(mark(report.reachable(), &report.advice))
+    let mut pairs = vec![("port mapping", format!("{offered}{external}"))];
+    for relay in relays.unwrap_or_default() {
+        let rtt = relay.rtt_ms.map_or_else(String::new, |rtt| format!(", {rtt:.1} ms"));
+        pairs.push(("relay", format!("{}: {}{rtt}", plain(&relay.node), plain(&relay.health))));
+    }
+    outcome.line("").pairs(&pairs).line("").line(mark(report.reachable(), &report.advice))
 }
 
 fn row(node: &NodeFinding) -> Vec<String> {
