@@ -54,14 +54,14 @@ pub async fn netcheck(nodes: &[NodeAddress]) -> NetcheckReport {
     let found = join_all(nodes.iter().map(|node| async move {
         let addresses = match timeout(LOOK_UP, node.look_up()).await {
             Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => return vec![Err(NodeFinding::unasked(node, None, error.to_string()))],
-            Err(_) => return vec![Err(NodeFinding::unasked(node, None, "its name is not found".to_owned()))],
+            Ok(Err(error)) => return vec![Err((node, error.to_string()))],
+            Err(_) => return vec![Err((node, "its name was not looked up in time".to_owned()))],
         };
         addresses.into_iter().map(|address| Ok((node, address))).collect()
     }));
     let targets: Vec<_> = found.await.into_iter().flatten().collect();
     // The router is asked only where one is on the way.
-    let outside = |target: &Result<(&NodeAddress, SocketAddr), NodeFinding>| {
+    let outside = |target: &Result<(&NodeAddress, SocketAddr), (&NodeAddress, String)>| {
         target.as_ref().is_ok_and(|(_, address)| !address.ip().is_loopback())
     };
     let any_outside = targets.iter().any(outside);
@@ -75,7 +75,7 @@ pub async fn netcheck(nodes: &[NodeAddress]) -> NetcheckReport {
                 Some(probe) => check(probe, node, address, deadline).await,
                 None => NodeFinding::unasked(node, Some(address), "the system gives no socket".to_owned()),
             },
-            Err(finding) => finding,
+            Err((node, problem)) => NodeFinding::unasked(node, None, problem),
         }
     }));
     let (nodes, mapping) = join(checks, router).await;

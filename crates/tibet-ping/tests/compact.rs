@@ -61,7 +61,7 @@ fn both_answers_from_elsewhere_are_no_longer_than_the_question() {
     let answer = Compact::Elsewhere { id: [1; 8], port: 0x9c40 }.write();
     assert_eq!(answer, [&b"TP\x02\x0b\0\0\0\x0a"[..], &[1; 8], &[0x9c, 0x40]].concat());
     assert!(2 * answer.len() <= ask.len());
-    let mut ones = ask.clone();
+    let mut ones = ask;
     ones[39] = 1;
     assert_eq!(read(&ones), Err(Reject::BadMember("padding")));
 }

@@ -243,7 +243,7 @@ mod tests {
         for beyond in ["203.0.113.77", "100.64.3.4", "100.127.255.255", "10.1.1.1", "192.168.0.2"] {
             assert!(carrier_nat(&[&home], &router(beyond)).is_some(), "{beyond}");
         }
-        let mut inside = home.clone();
+        let mut inside = home;
         inside.local = Some(at("100.64.1.2:4000"));
         assert!(carrier_nat(&[&inside], &none).is_some());
         inside.local = Some(at("100.128.1.2:4000"));
