@@ -441,9 +441,7 @@ impl Mesh {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let paths = self.peers.values().filter_map(|known| known.paths.poll_timeout());
         // A session that is over calls no more, and what it had in mind is past for ever.
-        let over = |relay: &&Relay| relay.told.is_some_and(|(health, _)| health == Health::Unproven);
-        let relays = self.relays.values().filter(|relay| !over(relay));
-        let relays = relays.filter_map(|relay| relay.client.poll_timeout());
+        let relays = self.relays.values().filter_map(|relay| relay.client.poll_timeout());
         paths.chain(self.tunnels.poll_timeout()).chain(relays).min()
     }
 

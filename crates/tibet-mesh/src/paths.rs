@@ -154,8 +154,7 @@ impl Paths {
     pub fn handle_data(&mut self, path: Path, length: usize, now: Duration) {
         self.active_at = Some(now);
         let Path::Direct(from) = path else {
-            // It is heard, so what went out unanswered was not lost on a direct path; which is asked nevertheless.
-            return;
+            return self.doubt_what_is_silent(now);
         };
         self.unanswered_since = None;
         match self.candidates.iter_mut().find(|candidate| candidate.address == from) {
@@ -348,6 +347,20 @@ impl Paths {
         self.rechoose(now);
         if self.chosen == Some(Path::Direct(address)) {
             self.unanswered_since = None;
+        }
+    }
+
+    /// The peer speaks over the relay, and the direct path in use has been silent for longer than that takes: the peer has left it, as whoever moves does. It is asked at
+    /// once, and until it answers the relay serves.
+    fn doubt_what_is_silent(&mut self, now: Duration) {
+        let Some(Path::Direct(in_use)) = self.chosen else { return };
+        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.address == in_use)
+            && let State::Proven { heard_at, next, missed } = &mut candidate.state
+            && *missed <= SUSPECT
+            && now.saturating_sub(*heard_at) >= ANSWER_WITHIN + candidate.rtt.unwrap_or_default()
+        {
+            (*missed, *next) = (SUSPECT + 1, now);
+            self.rechoose(now);
         }
     }
 

@@ -1107,7 +1107,11 @@ impl RelayClient {
 
     /// Calls, if it is time to.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if self.next_call.is_none_or(|next| now < next) || now >= self.ends {
+        if now >= self.ends {
+            self.next_call = None;
+            return;
+        }
+        if self.next_call.is_none_or(|next| now < next) {
             return;
         }
         if !self.waiting.is_empty() {

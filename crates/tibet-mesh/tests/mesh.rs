@@ -214,6 +214,28 @@ fn the_first_packet_goes_over_the_relay_and_soon_they_speak_directly() {
     assert!(pair.tunnel(0).since_handshake.is_some() && pair.tunnel(1).received > 0);
 }
 
+/// SECURITY R24, roaming: whoever hears a peer that has moved answers over the way that it hears it.
+#[test]
+fn a_peer_that_has_moved_is_answered_over_the_relay_at_once() {
+    let mut pair = Pair::behind([Some(CONE), Some(CONE)]);
+    pair.say(0, b"first");
+    pair.run(Duration::from_secs(2));
+    assert!(matches!(pair.chosen(1), Some(Path::Direct(_))));
+    let ends = [pair.world.observed(0).ip(), pair.world.observed(1).ip()];
+    pair.world.cut.push((ends[0], ends[1]));
+    pair.consents = false;
+    let now = pair.world.now;
+    pair.meshes[0].handle_moved(now);
+    // The relay has answered by then.
+    pair.run(2 * RELAYED);
+    pair.say(0, b"I have moved");
+    pair.run(RELAYED + Duration::from_millis(5));
+    assert_eq!(pair.payloads(1).len(), 2);
+    pair.say(1, b"I have heard");
+    pair.run(RELAYED + Duration::from_millis(5));
+    assert_eq!(pair.payloads(0), [b"I have heard"]);
+}
+
 #[test]
 fn behind_two_symmetric_nats_everything_goes_over_the_relay_and_arrives() {
     let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);
