@@ -26,13 +26,13 @@ const ICMP_ANSWERS: [u8; 5] = [1, 2, 3, 4, 129];
 
 /// What was said to peers that may only answer.
 #[derive(Debug, Default)]
-pub struct Flows {
+pub(crate) struct Flows {
     spoken: BTreeMap<(Fingerprint, u8, u16), Duration>,
 }
 
 impl Flows {
     /// A packet goes to a peer.
-    pub fn note(&mut self, peer: &Fingerprint, packet: &[u8], now: Duration) {
+    pub(crate) fn note(&mut self, peer: &Fingerprint, packet: &[u8], now: Duration) {
         let Some((protocol @ (TCP | UDP), source, _)) = ports(packet) else { return };
         if self.spoken.len() >= MOST && !self.spoken.contains_key(&(*peer, protocol, source)) {
             self.make_room(now);
@@ -42,7 +42,7 @@ impl Flows {
 
     /// Whether a packet of a peer's answers something that was said to it.
     #[must_use]
-    pub fn answers(&self, peer: &Fingerprint, packet: &[u8], now: Duration) -> bool {
+    pub(crate) fn answers(&self, peer: &Fingerprint, packet: &[u8], now: Duration) -> bool {
         match (packet.get(6), packet.get(IPV6..)) {
             (Some(&ICMPV6), Some([kind, ..])) => ICMP_ANSWERS.contains(kind),
             (Some(&protocol), Some(transport)) => {

@@ -23,19 +23,26 @@ pub(super) struct Answered {
     answers: VecDeque<(UnixTime, [u8; 16], Option<Signed<Punch>>)>,
 }
 
+/// Whether a consent was there before.
+enum Begun {
+    First,
+    /// With what was answered to it, if that is known yet.
+    Before(Option<Box<Signed<Punch>>>),
+}
+
 impl Answered {
-    /// What was answered to this nonce; `Ok` if it is the first time. When too many are remembered, none is.
-    fn begin(&mut self, punch: &Punch, now: UnixTime) -> Result<(), Option<Signed<Punch>>> {
+    /// Whether a consent comes for the first time. When too many are remembered, none does.
+    fn begin(&mut self, punch: &Punch, now: UnixTime) -> Begun {
         self.answers.retain(|(until, ..)| *until >= now);
         if let Some((.., answer)) = self.answers.iter().find(|(_, nonce, _)| *nonce == punch.nonce) {
-            return Err(answer.clone());
+            return Begun::Before(answer.clone().map(Box::new));
         }
         if self.answers.len() >= MAX_SEEN {
-            return Err(None);
+            return Begun::Before(None);
         }
         let until = punch.expires_at.saturating_add(Punch::MAX_CLOCK_SKEW);
         self.answers.push_back((until, punch.nonce, None));
-        Ok(())
+        Begun::First
     }
 
     fn note(&mut self, nonce: &[u8; 16], answer: &Signed<Punch>) {
@@ -80,8 +87,8 @@ impl Core {
         }
         punch.verify(&claims.key).ok()?;
         let begun = mesh.answered().begin(claims, now);
-        if let Err(answered) = begun {
-            return answered.map(Ok);
+        if let Begun::Before(answer) = begun {
+            return answer.map(|answer| Ok(*answer));
         }
         let peer = match self.admit(mesh, &claims.from, false).await {
             Ok(peer) => peer,
