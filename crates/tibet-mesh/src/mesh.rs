@@ -246,6 +246,10 @@ impl Mesh {
         known.paths.begin(keys, named, now);
         self.sessions.retain(|_, owner| owner != peer);
         self.sessions.extend(known.paths.sessions().map(|session| (session, *peer)));
+        // Until it consented it may not have had us for a peer.
+        if let Some(datagram) = self.tunnels.begin_again(peer, now) {
+            self.send(*peer, datagram, now);
+        }
         self.handle_timeout(now);
     }
 

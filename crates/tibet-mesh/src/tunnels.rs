@@ -176,6 +176,15 @@ impl Tunnels {
         Some(self.outgoing(*peer, sent))
     }
 
+    /// Begins the handshake with a peer anew, where one has gone out and there is no session yet: the peer may not have known us then. The datagram to be sent.
+    pub fn begin_again(&mut self, peer: &Fingerprint, now: Duration) -> Option<BytesMut> {
+        let tunnel = self.peers.get_mut(peer).filter(|tunnel| tunnel.awake)?;
+        let (None, ..) = tunnel.tunn.stats() else { return None };
+        wake(&mut self.next_tick, tunnel, now);
+        let begun = tunnel.tunn.format_handshake_initiation(true)?;
+        Some(self.outgoing(*peer, begun.into()))
+    }
+
     /// Opens a message that came from `from`. What is to be sent because of it is handed to `transmit`.
     pub fn open(
         &mut self,

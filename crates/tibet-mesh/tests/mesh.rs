@@ -237,6 +237,21 @@ fn a_peer_that_has_moved_is_answered_over_the_relay_at_once() {
 }
 
 #[test]
+fn a_peer_that_did_not_know_us_yet_is_spoken_to_as_soon_as_it_consents() {
+    let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);
+    pair.consents = false;
+    pair.meshes[1].remove_peer(&identity(0));
+    pair.say(0, b"hello");
+    pair.run(Duration::from_millis(200));
+    let now = pair.world.now;
+    pair.meshes[1].set_peer(identity(0), secret(1).public_key()).expect("a peer");
+    pair.meshes[1].set_relays(&identity(0), vec![RELAY], now);
+    pair.consent();
+    pair.run(4 * RELAYED);
+    assert_eq!(pair.payloads(1), [b"hello"]);
+}
+
+#[test]
 fn behind_two_symmetric_nats_everything_goes_over_the_relay_and_arrives() {
     let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);
     for number in 0..100_u8 {
