@@ -4,6 +4,8 @@ mod audit;
 mod context;
 mod demo;
 mod expose;
+#[doc(hidden)]
+pub use demo::lab;
 mod find;
 mod forward;
 mod id;

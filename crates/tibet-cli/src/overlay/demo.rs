@@ -2,6 +2,10 @@
 //!
 //! Every step calls what users call and looks at what comes back. A step that does not end as it should makes the demo fail.
 
+#[doc(hidden)]
+pub mod lab;
+mod mesh;
+
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -23,7 +27,11 @@ use crate::output::{Exit, Outcome, bold, in_zone_colour, shown};
 use crate::story::Steps;
 
 #[derive(Debug, Args)]
-pub(super) struct DemoArgs {}
+pub(super) struct DemoArgs {
+    /// Show the mesh instead: two homes behind NATs, on machines that are made for it and removed again (root, Linux)
+    #[arg(long)]
+    mesh: bool,
+}
 
 /// The public address that three homes share behind their provider's NAT.
 const SHARED: &str = "203.0.113.1";
@@ -37,7 +45,10 @@ const DEVICES: [(&str, &str, bool, &[&str]); 4] = [
     ("jis:gateway-01", "198.51.100.7:7150", false, &["mqtt", "modbus"]),
 ];
 
-pub(super) fn run(context: &Context, _args: &DemoArgs) -> Result<Outcome, CliError> {
+pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Outcome, CliError> {
+    if args.mesh {
+        return mesh::run();
+    }
     let temporary = tempfile::tempdir().map_err(|error| unavailable("no temporary directory", &error))?;
     let kept = context.settings.state_dir_given.then(|| context.settings.state.clone());
     let state = kept.clone().unwrap_or_else(|| StateDir::new(temporary.path().join("state")));

@@ -1,0 +1,43 @@
+//! A device whose key is revoked.
+
+use std::time::{Duration, Instant};
+
+use super::{HOMES, HOMES_APART, alone, ready};
+use tibet_cli::overlay::lab::Topology;
+
+/// How soon a peer has to hear of it.
+const HEARD: Duration = Duration::from_secs(10);
+
+/// The thief has a copy of the device that stays up; the owner revokes at the node, from elsewhere. From then on the peer has no tunnel with it, whichever path it had.
+fn falls_silent(topology: Topology) {
+    let _alone = alone();
+    let Some(mut ready) = ready(topology) else { return };
+    ready.until_path(topology.direct());
+    let begun = Instant::now();
+    ready.pair.revoke(0).expect("revoked");
+    // It goes on to speak, so that its peer looks.
+    let (echo, pair) = (&mut ready.echo, &ready.pair);
+    let mut last = begun;
+    let silent = pair.lab.wait("silence", HEARD, || {
+        if echo.once(Duration::from_millis(200)).is_some() {
+            last = Instant::now();
+        }
+        (pair.peer(1).is_none() && last.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    silent.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", pair.peer(1), pair.said()));
+    println!(
+        "direct {}: silent {:.1} s after it was revoked",
+        topology.direct(),
+        (last - begun).as_secs_f64()
+    );
+}
+
+#[test]
+fn r40_a_revoked_device_loses_its_direct_tunnels_within_ten_seconds() {
+    falls_silent(HOMES);
+}
+
+#[test]
+fn r40_a_revoked_device_loses_its_relayed_tunnels_within_ten_seconds() {
+    falls_silent(HOMES_APART);
+}
