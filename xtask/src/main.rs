@@ -1,4 +1,4 @@
-//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`, `cargo xtask flood`, `cargo xtask load`.
+//! Tasks of this workspace: `cargo xtask check`, `cargo xtask bench`, `cargo xtask flood`, `cargo xtask load`, `cargo xtask mesh`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod flood;
 mod load;
+mod mesh;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Task {
     Flood(flood::Options),
     /// Has a fleet of simulated devices register with an overlay node, stay alive, move and be looked up
     Load(load::Options),
+    /// Measures how soon two devices behind NATs reach each other, and again after one has moved (root)
+    Mesh(mesh::Options),
     /// Runs what continuous integration runs without root
     Check,
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Flood(options) => flood::run(&options),
         Task::Load(options) => load::run(&options),
+        Task::Mesh(options) => mesh::run(&options),
         Task::Check => check::run(),
     };
     match done {

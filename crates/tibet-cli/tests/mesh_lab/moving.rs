@@ -10,6 +10,8 @@ use tibet_cli::overlay::lab::{LabError, PORT, Transfer, Transferred};
 const BLOCKS: u32 = 120;
 const BLOCK: usize = 2048;
 const PAUSE: Duration = Duration::from_millis(25);
+/// What nobody tells a device of it finds out when its relay does not answer: it calls every 10 s while there is traffic, and takes the session for dead 4 s later.
+const UNTOLD: Duration = Duration::from_secs(20);
 
 /// A transfer from `a` to `b`, in whose midst `change` happens.
 fn transfer(ready: &mut Ready, change: impl FnOnce(&mut Ready) -> Result<(), LabError>) -> Transferred {
@@ -53,17 +55,17 @@ fn recovers(what: &str, within: Duration, change: impl FnOnce(&mut Ready) -> Res
 
 #[test]
 fn t7_a_device_that_changes_its_address_keeps_its_connections() {
-    recovers("moved", Duration::from_secs(5), |ready| ready.pair.move_device(0, "192.168.1.77"));
+    recovers("moved", Duration::from_secs(3), |ready| ready.pair.move_device(0, "192.168.1.77"));
 }
 
 #[test]
-fn t7_a_router_that_forgets_its_mappings_breaks_no_connection() {
-    recovers("its router forgot", Duration::from_secs(5), |ready| ready.pair.lab.forget("router-a"));
+fn t7_a_router_that_starts_anew_with_other_ports_breaks_no_connection() {
+    recovers("its router gave other ports", UNTOLD, |ready| ready.pair.lab.rebind("router-a"));
 }
 
 #[test]
-fn t7_a_carrier_that_forgets_its_mappings_breaks_no_connection() {
-    recovers("its carrier forgot", Duration::from_secs(5), |ready| ready.pair.lab.forget("carrier-a"));
+fn t7_a_carrier_that_starts_anew_with_other_ports_breaks_no_connection() {
+    recovers("its carrier gave other ports", UNTOLD, |ready| ready.pair.lab.rebind("carrier-a"));
 }
 
 #[test]
@@ -84,5 +86,5 @@ fn t7_a_node_that_starts_anew_breaks_no_connection_that_it_relays() {
     ready.until_path(false);
     let went = transfer(&mut ready, |ready| ready.pair.restart_node());
     told("the node started anew", &went);
-    assert!(went.longest_gap < Duration::from_secs(15), "{went:?}\n{}", ready.pair.said());
+    assert!(went.longest_gap < UNTOLD, "{went:?}\n{}", ready.pair.said());
 }

@@ -13,6 +13,7 @@ fn falls_silent(topology: Topology) {
     let _alone = alone();
     let Some(mut ready) = ready(topology) else { return };
     ready.until_path(topology.direct());
+    assert!(ready.echo.once(HEARD).is_some(), "until then it is answered");
     let begun = Instant::now();
     ready.pair.revoke(0).expect("revoked");
     // It goes on to speak, so that its peer looks.

@@ -177,34 +177,45 @@ impl Lab {
         }
     }
 
-    /// Has a router lose all that it knows of connections, as one that was switched off and on.
-    ///
-    /// # Errors
-    ///
-    /// There is no such router.
-    pub fn forget(&self, router: &str) -> Result<(), LabError> {
-        // The kernel drops what it masquerades behind an interface that goes down.
-        self.shell(
-            router,
-            "route=$(ip route show default); ip link set wan down; ip link set wan up; ip route replace $route
-             nft flush map ip lab mappings",
-        )?;
-        Ok(())
-    }
-
     /// Makes a router translate otherwise from now on, and lose all that it knows of connections.
     ///
     /// # Errors
     ///
     /// There is no such router.
     pub fn translate_otherwise(&self, router: &str, nat: Nat) -> Result<(), LabError> {
+        self.translate(router, nat, "")
+    }
+
+    /// Has a router with a cone NAT lose all that it knows of connections, and give other ports from now on, as one does that was switched off and on.
+    ///
+    /// # Errors
+    ///
+    /// There is no such router.
+    pub fn rebind(&self, router: &str) -> Result<(), LabError> {
+        self.translate(router, Nat::Cone, "40000-60000")
+    }
+
+    fn translate(&self, router: &str, nat: Nat, ports: &str) -> Result<(), LabError> {
         let outside = self.shell(router, "ip -4 -o addr show dev wan")?;
         let outside = outside.split_whitespace().nth(3).and_then(|found| found.split('/').next());
         let outside = outside.ok_or_else(|| LabError(format!("{router} has no address")))?.to_owned();
         let inside = if router.starts_with("router") { wires::HOME } else { wires::SHARED };
         let rules = rules::translate(nat, inside, &outside, self.topology.layout == Layout::Hairpin);
-        self.shell(router, &format!("nft -f - <<'END'\ndelete table ip lab\n{rules}\nEND"))?;
-        self.forget(router)
+        let rules = if ports.is_empty() {
+            rules
+        } else {
+            rules.replace(" masquerade", &format!(" meta l4proto udp masquerade to :{ports}"))
+        };
+        // The kernel drops what it masquerades behind an interface that goes down.
+        self.shell(
+            router,
+            &format!(
+                "nft -f - <<'END'\ndelete table ip lab\n{rules}\nEND
+                route=$(ip route show default); ip link set wan down; ip link set wan up
+                [ -z \"$route\" ] || ip route replace $route"
+            ),
+        )?;
+        Ok(())
     }
 }
 

@@ -115,12 +115,13 @@ struct Story<'a> {
 impl Story<'_> {
     fn first_answer(&mut self) {
         let begun = Instant::now();
-        let first = self.echo.once(SOON);
+        // A new device knows no other path.
         let over = self.path();
+        let first = self.echo.once(SOON);
         self.steps.add(
             "The first packet is answered at once, over the relay",
             first.is_some(),
-            vec![format!("one UDP datagram: answered {}; path: {over}", after(first))],
+            vec![format!("one UDP datagram; path when it is sent: {over}; answered {}", after(first))],
         );
         let direct = self.until_path(true).then(|| begun.elapsed());
         let now = self.echo.once(SOON);
@@ -178,6 +179,7 @@ impl Story<'_> {
     }
 
     fn revoked(&mut self) -> Result<(), LabError> {
+        let before = self.echo.once(SOON);
         let begun = Instant::now();
         self.pair.revoke(0)?;
         let (echo, pair) = (&mut self.echo, &self.pair);
@@ -189,12 +191,13 @@ impl Story<'_> {
             (pair.peer(1).is_none() && last.elapsed() > Duration::from_secs(1)).then_some(())
         });
         let words = match &silent {
-            Ok(_) => format!("its last answer came {} after that", ms(last - begun)),
+            Ok(_) if last == begun => "no answer came any more".to_owned(),
+            Ok(_) => format!("the last answer came {} after that", ms(last - begun)),
             Err(error) => error.to_string(),
         };
         self.steps.add(
             "Its owner revokes its key at the node: silence",
-            silent.is_ok(),
+            before.is_some() && silent.is_ok(),
             vec![
                 format!(
                     "{} goes on to speak; {} has no tunnel with it any more",

@@ -23,7 +23,7 @@ impl<'a> Wires<'a> {
     pub(super) fn script(prefix: &'a str, topology: &Topology) -> String {
         let mut wires = Wires { prefix, script: String::new() };
         wires.machine("node");
-        wires.line("ip -n @node link add br0 type bridge; ip -n @node link set br0 up");
+        wires.bridge("node", "br0");
         match topology.layout {
             Layout::Ipv6 => wires.ipv6(),
             _ => wires.ipv4(topology),
@@ -46,6 +46,15 @@ impl<'a> Wires<'a> {
         self.line(&format!("ip netns exec @{machine} sh -c 'echo 1 > /proc/sys/net/{path}'"));
         self.line(&format!("ip netns exec @{machine} nft -f - <<'END'"));
         let _ = writeln!(self.script, "{rules}\nEND");
+    }
+
+    /// What goes from one port of a home's switch to another is no matter of its router's rules.
+    fn bridge(&mut self, machine: &str, name: &str) {
+        self.line(&format!(
+            "ip -n @{machine} link add {name} type bridge; ip -n @{machine} link set {name} up"
+        ));
+        let filtered = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        self.line(&format!("ip netns exec @{machine} sh -c '[ ! -e {filtered} ] || echo 0 > {filtered}'"));
     }
 
     fn address(&mut self, machine: &str, interface: &str, address: &str) {
@@ -117,9 +126,7 @@ impl<'a> Wires<'a> {
                 }
             };
             if nat != Nat::None {
-                self.line(&format!(
-                    "ip -n @{router} link add lan type bridge; ip -n @{router} link set lan up"
-                ));
+                self.bridge(router, "lan");
                 self.address(router, "lan", "192.168.1.1/24");
                 self.rules(router, "ip", &translate(nat, HOME, &outside, false));
                 let inside = if at == 0 || topology.same_address { "192.168.1.10" } else { "192.168.1.20" };
