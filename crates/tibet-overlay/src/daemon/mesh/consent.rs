@@ -64,12 +64,29 @@ impl Core {
         let Some(peer) = mesh.peer_of(&peer) else { return };
         let Some(first) = self.consent(&peer, Punch::FIRST) else { return };
         let nonce = first.claims().nonce;
-        match self.remote.client().connect(&peer.name, &first).await {
+        let (connected, ()) =
+            tokio::join!(self.remote.client().connect(&peer.name, &first), self.look_where_we_are());
+        match connected {
             Ok(connected) => {
                 let answer = connected.punch.claims();
                 self.begin(mesh, &peer, [&nonce, &answer.nonce], Role::Asked, answer);
             }
             Err(error) => tracing::info!(peer = %peer.name, %error, "no consent to a direct path"),
+        }
+    }
+
+    /// Has the nodes say where they see us now. A router that has started anew tells nobody, and that a path is gone is its first sign: what we are seen at,
+    /// what a consent says, and where relays send to us are all to be made anew.
+    async fn look_where_we_are(&self) {
+        for (index, node) in self.remote.client().nodes().iter().enumerate() {
+            let Some(before) = self.session(index) else { continue };
+            if let Ok(now) = node.hello().await
+                && now.observed != before.observed
+            {
+                tracing::info!(node = self.link(index).node, observed = %now.observed, "seen elsewhere");
+                self.met(index, now, now.observed);
+                return self.tell_moved();
+            }
         }
     }
 
