@@ -3,9 +3,9 @@
 mod audit;
 mod context;
 mod demo;
-mod expose;
 #[doc(hidden)]
 pub use demo::lab;
+mod expose;
 mod find;
 mod forward;
 mod id;
