@@ -1,9 +1,10 @@
-//! How soon two devices in the mesh reach each other, and how soon again after one has moved: `cargo xtask mesh`.
+//! How soon two devices in the mesh reach each other, how soon again after one has moved, and how much goes between them: `cargo xtask mesh`.
 //!
 //! They run on machines of their own behind routers, as in the tests and the demo. Needs root, `ip` and `nft`.
 
 mod figures;
 mod roam;
+mod throughput;
 mod times;
 
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum What {
     Times,
     /// From a change of address until traffic flows again, under iperf3
     Roam,
+    /// What goes through a tunnel, beside the bare cable and wireguard-go
+    Throughput,
 }
 
 /// Measures, and prints a table as Markdown.
@@ -38,5 +41,6 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     match options.what {
         What::Times => times::run(&program, options.runs),
         What::Roam => roam::run(&program, options.runs),
+        What::Throughput => throughput::run(&program, options.runs),
     }
 }
