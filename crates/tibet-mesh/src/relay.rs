@@ -990,6 +990,8 @@ pub struct RelayClient {
     followed: bool,
     rtt: Option<Duration>,
     active_at: Duration,
+    /// When a message went out that nothing has come after from the relay.
+    unanswered_since: Option<Duration>,
     transmits: VecDeque<ProbeTransmit>,
 }
 
@@ -1028,6 +1030,7 @@ impl RelayClient {
             followed: false,
             rtt: None,
             active_at: now,
+            unanswered_since: None,
             transmits: VecDeque::new(),
         }
     }
@@ -1054,6 +1057,7 @@ impl RelayClient {
             return None;
         }
         self.note_traffic(now);
+        self.unanswered_since.get_or_insert(now);
         let counter = self.next_counter();
         Some(Carried::write(RELAY_SEND, &self.keys.ours, &self.session, counter, target, message))
     }
@@ -1078,6 +1082,7 @@ impl RelayClient {
                 }
                 let Some(Wire::WireGuard(message)) = Wire::read(frame.message) else { return None };
                 self.note_traffic(now);
+                self.unanswered_since = None;
                 Some(Delivered { source: frame.address, message })
             }
             RELAY_ALIVE => {
@@ -1102,7 +1107,12 @@ impl RelayClient {
     /// When [`RelayClient::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.next_call.filter(|next| *next < self.ends)
+        // A relay that has started anew knows the session no more, and says nothing: who speaks and hears nothing asks.
+        let asked = self.unanswered_since.filter(|_| self.waiting.is_empty());
+        let asked = asked.map(|since| since.saturating_add(CALL_AGAIN));
+        self.next_call
+            .map(|next| asked.map_or(next, |asked| next.min(asked)))
+            .filter(|next| *next < self.ends)
     }
 
     /// Calls, if it is time to.
@@ -1111,7 +1121,7 @@ impl RelayClient {
             self.next_call = None;
             return;
         }
-        if self.next_call.is_none_or(|next| now < next) {
+        if self.poll_timeout().is_none_or(|next| now < next) {
             return;
         }
         if !self.waiting.is_empty() {
@@ -1159,6 +1169,7 @@ impl RelayClient {
         let Some((_, sent_at, shown)) = self.waiting.remove(at) else { return };
         self.rtt = Some(now.saturating_sub(sent_at));
         self.missed = 0;
+        self.unanswered_since = None;
         self.challenge = challenge;
         self.waiting.clear();
         self.next_call = Some(now.saturating_add(self.interval(now)));
