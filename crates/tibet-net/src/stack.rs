@@ -19,7 +19,7 @@
 //! | open and not accepted | [`BACKLOG`] per port | the new one is not answered: the peer asks again |
 //! | bytes per connection and direction | [`LARGE_BUFFER`], [`SMALL_BUFFER`] for those beyond [`LARGE_CONNECTIONS`] | the window is closed |
 //! | silence of a peer | 120 s, asked every 30 s | the connection fails |
-//! | what is left of a connection its program has let go of | 120 s | reset |
+//! | what is left of a connection its program has let go of | 600 s | reset |
 //!
 //! So all buffers together are at most 480 MiB, and take memory only as far as data has come to be in them. An open connection is never given up for a new one.
 

@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// Silence after which a connection that a peer began and did not finish opening is forgotten.
 const HALF_OPEN: Duration = Duration::from_secs(10);
 /// How long what was sent before its program let go of a connection may take to arrive.
-const ABANDONED: Duration = Duration::from_secs(120);
+const ABANDONED: Duration = Duration::from_secs(600);
 /// After this long in TIME-WAIT (`smoltcp` ends it after ten seconds) a connection with unread data is left as it is: at its end `smoltcp` would
 /// throw the data away.
 const HOLD: Duration = Duration::from_secs(5);
