@@ -1,7 +1,7 @@
 //! The crate reads no clock, no random generator, no file, no socket and no environment; WireGuard's noise machine, named in one file, takes the time and its ephemeral
 //! keys from the system.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FORBIDDEN_WORDS: [&str; 12] = [
     "SystemTime",
@@ -19,17 +19,24 @@ const FORBIDDEN_WORDS: [&str; 12] = [
     "unwrap()",
 ];
 
-/// Each file of the crate with its source, without comments and without the tests in it.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() { walk(&path, found) } else { found.push(path) }
+    }
+}
+
+/// Each file of the crate, those in folders included, with its source, without comments and without the tests in it.
 fn sources() -> Vec<(String, String)> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = std::fs::read_dir(source).expect("src").map(|entry| entry.expect("entry").path());
-    let read = |path: std::path::PathBuf| {
+    let mut files = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let read = |path: PathBuf| {
         let source = std::fs::read_to_string(&path).expect("source");
         let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
         (path.display().to_string(), code.collect::<Vec<_>>().join("\n"))
     };
-    files.map(read).collect()
+    files.into_iter().map(read).collect()
 }
 
 #[test]
