@@ -15,7 +15,7 @@ pub struct RelayKeys {
 }
 
 impl RelayKeys {
-    /// The device's end. `secret` belongs to [`RelayOpen::exchange`], `relay` is the exchange key in the relay's signed answer, `request` the
+    /// The device's end. `secret` belongs to [`RelayOpen::exchange`](jis::RelayOpen::exchange), `relay` is the exchange key in the relay's signed answer, `request` the
     /// [hash](jis::message_hash) of the request's M. `None` if the two agree on zero, which everybody knows.
     #[must_use]
     pub fn for_device(secret: &TransportSecret, relay: &TransportKey, request: &[u8; 32]) -> Option<Self> {
@@ -23,7 +23,7 @@ impl RelayKeys {
         Some(Self { ours, theirs })
     }
 
-    /// The relay's end. `secret` was made for this session, and its public key is what the relay's answer names; `device` is [`RelayOpen::exchange`], `request` the
+    /// The relay's end. `secret` was made for this session, and its public key is what the relay's answer names; `device` is [`RelayOpen::exchange`](jis::RelayOpen::exchange), `request` the
     /// [hash](jis::message_hash) of the request's M. `None` if the two agree on zero, which everybody knows.
     #[must_use]
     pub fn for_relay(secret: &TransportSecret, device: &TransportKey, request: &[u8; 32]) -> Option<Self> {
