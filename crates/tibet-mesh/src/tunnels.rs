@@ -10,6 +10,9 @@
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
 //! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
 
+mod limits;
+pub use limits::HANDSHAKES_PER_SECOND;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,11 +30,8 @@ use gotatun::x25519;
 use jis::{Fingerprint, TransportKey, TransportSecret};
 
 use crate::routes::MAX_PEERS;
+use limits::{Allowance, Tally};
 
-/// Handshakes in a second that are taken up without a cookie, from everybody together: some 80 µs each (SECURITY R55).
-pub const HANDSHAKES_PER_SECOND: u32 = 2000;
-/// Handshakes that are begun in a peer's name at once without a cookie; one more every second. An honest one begins one in five seconds.
-const BURST: u32 = 5;
 /// How often tunnels look at their timers.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -367,49 +367,6 @@ fn bytes_of(message: WgKind) -> BytesMut {
 
 fn take(mut packet: Packet) -> BytesMut {
     std::mem::take(packet.buf_mut())
-}
-
-/// Handshakes of the present second.
-#[derive(Debug, Default)]
-struct Tally {
-    second: u64,
-    count: u32,
-}
-
-impl Tally {
-    /// Whether another second has begun since this was asked last.
-    fn begins_second(&mut self, now: Duration) -> bool {
-        let begins = self.second != now.as_secs();
-        if begins {
-            (self.second, self.count) = (now.as_secs(), 0);
-        }
-        begins
-    }
-
-    /// Whether one more is within [`HANDSHAKES_PER_SECOND`].
-    fn take(&mut self) -> bool {
-        self.count = self.count.saturating_add(1);
-        self.count <= HANDSHAKES_PER_SECOND
-    }
-}
-
-/// Handshakes that a peer may begin.
-#[derive(Debug, Default)]
-struct Allowance {
-    /// When all of them are there again.
-    full_at: Duration,
-}
-
-impl Allowance {
-    fn has_room(&self, now: Duration) -> bool {
-        self.full_at.saturating_sub(now) + Duration::from_secs(1) <= Duration::from_secs(u64::from(BURST))
-    }
-
-    fn take(&mut self, now: Duration) {
-        if self.has_room(now) {
-            self.full_at = self.full_at.max(now) + Duration::from_secs(1);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,119 @@
+//! The sessions with relays, and which peers' paths lead through them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jis::Fingerprint;
+
+use super::{Mesh, MeshEvent, MeshTransmit, push};
+use crate::choice::{Health, Path, RelayId};
+use crate::relay::RelayClient;
+use crate::wire::RELAY_ALIVE;
+
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) client: RelayClient,
+    /// How it stood when the peers' paths were last told, and whether the owner was told that it is over.
+    told: Option<(Health, Option<Duration>)>,
+    due_told: bool,
+}
+
+impl Relay {
+    /// How ways through it stand.
+    fn standing(&self, now: Duration) -> (Health, Option<Duration>) {
+        (self.client.health(now), self.client.rtt())
+    }
+}
+
+impl Mesh {
+    /// A relay has opened a session, which takes the place of the one before.
+    pub fn open_relay(&mut self, id: RelayId, client: RelayClient, now: Duration) {
+        self.relays.insert(id, Relay { client, told: None, due_told: false });
+        self.handle_timeout(now);
+    }
+
+    /// Ends the session with a relay.
+    pub fn close_relay(&mut self, id: RelayId, now: Duration) {
+        self.relays.remove(&id);
+        let through: Vec<Fingerprint> = self.peers_through(id);
+        for peer in through {
+            if let Some(known) = self.peers.get_mut(&peer) {
+                known.paths.set_relay(id, Health::Unproven, None);
+            }
+            self.choose(peer, now);
+        }
+    }
+
+    /// The relays that the peer's record names, as far as we have sessions with them.
+    pub fn set_relays(&mut self, peer: &Fingerprint, relays: Vec<RelayId>, now: Duration) {
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        for gone in known.relays.iter().filter(|id| !relays.contains(id)) {
+            known.paths.set_relay(*gone, Health::Unproven, None);
+        }
+        known.relays = relays;
+        for id in &known.relays {
+            let (health, rtt) =
+                self.relays.get(id).map_or((Health::Unproven, None), |relay| relay.standing(now));
+            known.paths.set_relay(*id, health, rtt);
+        }
+        self.choose(*peer, now);
+    }
+
+    /// How the relays stand, and how long there and back takes.
+    #[must_use]
+    pub fn relays(&self, now: Duration) -> Vec<(RelayId, Health, Option<Duration>)> {
+        let standing = |(id, relay): (&RelayId, &Relay)| {
+            let (health, rtt) = relay.standing(now);
+            (*id, health, rtt)
+        };
+        self.relays.iter().map(standing).collect()
+    }
+
+    fn peers_through(&self, id: RelayId) -> Vec<Fingerprint> {
+        let through = self.peers.iter().filter(|(_, known)| known.relays.contains(&id));
+        through.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Looks at the relays after anything has happened to them: sends what they have to say, and tells the peers' paths how they stand.
+    pub(super) fn tend_relays(&mut self, now: Duration) {
+        let mut changed = Vec::new();
+        for (id, relay) in &mut self.relays {
+            while let Some(call) = relay.client.poll_transmit() {
+                let transmit = MeshTransmit { to: call.to, peer: None, datagram: call.datagram[..].into() };
+                push(&mut self.transmits, transmit, &mut self.counts.overflow);
+            }
+            let standing = relay.standing(now);
+            if relay.told != Some(standing) {
+                relay.told = Some(standing);
+                changed.push((*id, standing));
+            }
+            if relay.client.is_due(now) && !std::mem::replace(&mut relay.due_told, true) {
+                push(&mut self.events, MeshEvent::RelayDue(*id), &mut self.counts.overflow);
+            }
+        }
+        for (id, (health, rtt)) in changed {
+            for peer in self.peers_through(id) {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.paths.set_relay(id, health, rtt);
+                }
+                self.choose(peer, now);
+            }
+        }
+    }
+
+    /// A relay says that it is there, or passes on what it says is a message of somebody's. Whose it is, the tunnel finds out.
+    pub(super) fn hear_relay(&mut self, from: SocketAddr, kind: u8, body: &[u8], now: Duration) {
+        let mut relays = self.relays.iter_mut().filter(|(_, relay)| relay.client.relay() == from);
+        let delivered = relays.find_map(|(id, relay)| {
+            let delivered = relay.client.handle_frame(kind, body, from, now)?;
+            // It stands for the sender's address where one is wanted: a cookie counts for whoever is there.
+            Some((*id, SocketAddr::new(delivered.source.into(), 1), BytesMut::from(delivered.message)))
+        });
+        match delivered {
+            Some((id, source, message)) => self.open(Path::Relayed(id), source, message, now),
+            None if kind == RELAY_ALIVE => self.tend_relays(now),
+            None => self.counts.relayed_refused += 1,
+        }
+    }
+}
