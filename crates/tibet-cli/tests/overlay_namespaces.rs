@@ -8,29 +8,25 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::lab::{Lab, Nat};
+use common::machines::{self, Machines as _};
 use common::running::Running;
 use serde_json::Value;
+use tibet_cli::overlay::lab::{Lab, Layout, Nat, Topology};
 
+/// Two homes with the very same addresses inside, behind one carrier.
 fn lab(nat: Nat) -> Option<Lab> {
-    match Lab::new(nat) {
-        Ok(lab) => Some(lab),
-        Err(reason) => {
-            assert!(std::env::var_os("TIBET_REQUIRE_ALL").is_none(), "no lab: {reason}");
-            println!("SKIPPED: namespaces behind NATs: {reason}");
-            None
-        }
-    }
+    let topology = Topology::new(Layout::Shared, [nat; 2], nat).same_address();
+    machines::or_skip(machines::lab(topology), "namespaces behind NATs")
 }
 
 fn serve(lab: &Lab) -> Running {
-    let node = lab.start("server", "server", "serve --bind 203.0.113.1:7150 --http none");
+    let node = lab.start("node", "node", "serve --bind 203.0.113.1:7150 --http none");
     node.line("\"serving\"");
     node
 }
 
 fn up(lab: &Lab, home: &str) -> Running {
-    if !lab.home(home).join(".local").exists() {
+    if !lab.state(home).exists() {
         let (code, made) = lab.ask(home, home, &format!("id new jis:home-{home}:hub"));
         assert_eq!(code, Some(0), "{made}");
     }
@@ -90,9 +86,11 @@ fn a_device_that_moves_is_found_again_and_so_is_all_after_the_node_was_killed() 
     assert!(says(&before, "192.168.1.10:7150"), "{before}");
 
     let moved = Instant::now();
-    lab.ip("a", "addr del 192.168.1.10/24 dev to-router-a").expect("removed");
-    lab.ip("a", "addr add 192.168.1.77/24 dev to-router-a").expect("added");
-    lab.ip("a", "route add default via 192.168.1.1").expect("routed");
+    lab.shell(
+        "a",
+        "ip addr flush dev wan; ip addr add 192.168.1.77/24 dev wan; ip route add default via 192.168.1.1",
+    )
+    .expect("moved");
     lab.ask_until("b", "b", "resolve --node 203.0.113.1:7150 jis:home-a:hub", |answer| {
         says(answer, "192.168.1.77:7150")
     });

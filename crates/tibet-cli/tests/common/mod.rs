@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod iot;
-pub(crate) mod lab;
+pub(crate) mod machines;
 pub(crate) mod network;
 pub(crate) mod running;
 
