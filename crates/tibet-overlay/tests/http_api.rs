@@ -414,3 +414,92 @@ fn the_description_lists_exactly_the_routes_there_are_and_what_each_needs() {
         }
     }
 }
+
+/// What a schema of the description allows: the members of an object, those that it must have, and what each is.
+fn described<'a>(api: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = reference.strip_prefix('#').and_then(|pointer| api.pointer(pointer));
+        return described(api, target.expect("a schema"));
+    }
+    let parts = ["allOf", "oneOf"].iter().filter_map(|kind| schema[kind].as_array()).flatten();
+    let mut all = vec![schema];
+    all.extend(parts.flat_map(|part| described(api, part)));
+    all
+}
+
+/// Compares what came with its schema, member by member, and gives the members that were there.
+fn compare(api: &Value, schema: &Value, came: &Value, at: &str, seen: &mut BTreeSet<String>) {
+    let schemas = described(api, schema);
+    match came {
+        Value::Object(members) => {
+            if schemas.iter().all(|schema| schema["properties"].is_null()) {
+                // A map, or somebody else's format.
+                return;
+            }
+            for (name, value) in members {
+                let known = schemas.iter().find_map(|schema| schema["properties"].get(name));
+                let known = known.unwrap_or_else(|| panic!("{at}.{name} is not described"));
+                compare(api, known, value, &format!("{at}.{name}"), seen);
+                seen.insert(format!("{at}.{name}"));
+            }
+            for required in schemas.iter().filter_map(|schema| schema["required"].as_array()).flatten() {
+                let name = required.as_str().expect("a name");
+                assert!(members.contains_key(name), "{at}.{name} is described, and not there");
+            }
+        }
+        Value::Array(items) => {
+            let item = schemas.iter().find_map(|schema| schema.get("items")).expect("a list");
+            items.iter().for_each(|value| compare(api, item, value, &format!("{at}[]"), seen));
+        }
+        _ => {}
+    }
+}
+
+/// All members that a schema has, also those that need not be there.
+fn all_members(api: &Value, schema: &Value, at: &str, all: &mut BTreeSet<String>) {
+    for part in described(api, schema) {
+        for (name, member) in part["properties"].as_object().into_iter().flatten() {
+            all.insert(format!("{at}.{name}"));
+            all_members(api, member, &format!("{at}.{name}"), all);
+        }
+        if let Some(item) = part.get("items") {
+            all_members(api, item, &format!("{at}[]"), all);
+        }
+    }
+}
+
+#[test]
+fn the_description_lists_exactly_the_members_that_answers_have() {
+    let served = Served::with_devices(config());
+    let api = served.get("/openapi.json").ok();
+    for (path, real) in [
+        ("/healthz", "/healthz"),
+        ("/readyz", "/readyz"),
+        ("/1.0/methods", "/1.0/methods"),
+        ("/api/v1/status", "/api/v1/status"),
+        ("/api/v1/identities", "/api/v1/identities"),
+        ("/api/v1/identities/{name}", "/api/v1/identities/jis:home:hub"),
+        ("/api/v1/records/{name}", "/api/v1/records/jis:home:hub"),
+        ("/api/v1/capabilities", "/api/v1/capabilities"),
+        ("/api/v1/capabilities/{capability}", "/api/v1/capabilities/mqtt"),
+        ("/api/v1/trust/{name}", "/api/v1/trust/jis:home:hub"),
+        ("/api/v1/pending", "/api/v1/pending"),
+        ("/api/v1/audit", "/api/v1/audit"),
+    ] {
+        let schema = &api["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        assert!(schema.is_object(), "{path}");
+        let (mut seen, mut all) = (BTreeSet::new(), BTreeSet::new());
+        compare(&api, schema, &served.get(real).ok(), path, &mut seen);
+        all_members(&api, schema, path, &mut all);
+        assert_eq!(seen, all, "{path}");
+    }
+    let result = json!({ "$ref": "#/components/schemas/ResolutionResult" });
+    let (mut seen, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for did in ["did:jis:home:hub", "did:jis:nobody"] {
+        let path = format!("/1.0/identifiers/{did}");
+        let came = served.send("GET", &path, &[("Accept", "application/did-resolution")], "").json();
+        compare(&api, &result, &came, "did", &mut seen);
+    }
+    all_members(&api, &result, "did", &mut all);
+    assert_eq!(seen, all);
+}
