@@ -19,6 +19,7 @@ mod pins;
 pub use pins::NodePins;
 mod socket;
 pub use socket::{MakeNode, Socket};
+mod staggered;
 mod verification;
 pub use verification::{Connected, NodePath, Pong, ReachError, Verification};
 

@@ -6,7 +6,7 @@ mod net;
 
 use std::net::Ipv6Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::device::{Device, at, copy, name, new_key};
 use common::raw::{Asker, Raw, ask_all, read};
@@ -14,6 +14,7 @@ use common::world::{World, one_worker, open, with_config, with_world};
 use jis::{
     Answer, AnswerOutcome, Name, Punch, Query, RelayOpen, SecretKey, Signed, TransportSecret, message_hash,
 };
+use net::hostile::{Hostile, Script};
 use tibet_mesh::{RELAY_OVERHEAD, RelayClient, RelayKeys};
 use tibet_overlay::intents::{Failure, FailureCode, OverlayRequest, PUNCH, PunchAnswer, RelayAnswer};
 use tibet_overlay::server::{NodeKeys, OverlayNodeConfig, RelayConfig, RelaySettings};
@@ -325,6 +326,37 @@ async fn a_client_takes_no_consent_but_the_devices_own_answer_to_its_own() {
     assert_eq!(old, Err(ReachError::OtherKey { name: name("jis:b") }));
     let theirs = seal(consent(&who, &b), &who.key);
     assert!(client.connect(&name("jis:b"), &theirs).await.is_err());
+    node.stop().await;
+}
+
+/// A first node that greets and then says nothing costs the time until the next is asked, not the 6.75 s in which it is asked five times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_first_node_does_not_keep_the_next_from_bringing_a_consent() {
+    let silent: Script = Box::new(|node, frame, from| match frame {
+        Compact::Hello(id) => vec![node.welcome(id, from)],
+        _ => Vec::new(),
+    });
+    let dead = Hostile::run(net::key(), net::LOOPBACK, silent).await;
+    let mut node = net::Node::start().await;
+    let at_b = Raw::connect(node.at);
+    let b = registered(&at_b, "jis:b");
+    let identity = net::nobody();
+    let key = SecretKey::from_seed(identity.key.to_seed()).expect("key");
+    let asker = Asker { name: identity.name.clone(), key, generation: 0 };
+    let first = seal(consent(&asker, &b), &asker.key);
+    let device = std::thread::spawn(move || {
+        let (question, first) = passed_on(&at_b);
+        let second = seal(answering(&b, first.claims()), &b.key);
+        at_b.send(&answer(&b, &question, values(second.clone())));
+        second
+    });
+    let remote = net::client(identity, &[dead.address(), node.address()], NameMemory::new()).await;
+    remote.client().nodes()[0].hello().await.expect("greeted");
+    let begun = Instant::now();
+    let connected = remote.client().connect(&name("jis:b"), &first).await.expect("consents");
+    let took = begun.elapsed();
+    assert_eq!((connected.punch, connected.node), (device.join().expect("ended"), 1));
+    assert!(took < Duration::from_secs(5), "{took:?}");
     node.stop().await;
 }
 

@@ -8,13 +8,15 @@ use jis::{Identity, IdentityStatus, KeyEvent, Name, ProofError, Record, Signed, 
 use tibet_ping::FoundStatus;
 use tibet_registry::{MAX_EVENTS, StoreError};
 
+use super::staggered::first;
 use super::{NodeClient, QueryError};
 use crate::name_memory::{KnownName, LearnError, NameMemory};
 use crate::system;
 
 /// Finds devices through overlay nodes, and believes none of them more than its key signs for.
 ///
-/// The nodes are asked in their order; what one hands on is verified before it counts, and what was seen before is never taken back
+/// The nodes are asked in their order, the next one when the one before has failed or takes long; where a question may be asked but once, when it has failed.
+/// What one hands on is verified before it counts, and what was seen before is never taken back
 /// ([`NameMemory`]). When no node is there, what is known still serves: see [`Route::origin`].
 #[derive(Debug)]
 pub struct OverlayClient {
@@ -33,7 +35,7 @@ pub struct Route {
     pub endpoints: Vec<SocketAddr>,
     /// Who says so.
     pub origin: RouteOrigin,
-    /// What went wrong on the way here: nodes that were away, or that told what is not so.
+    /// What went wrong on the way here: nodes that were found to be away, or that told what is not so.
     pub notes: Vec<RouteNote>,
 }
 
@@ -124,6 +126,14 @@ pub(super) enum Fetched {
     Revoked,
 }
 
+/// What ends a search.
+struct Answer {
+    /// `None` when it is revoked.
+    known: Option<Box<KnownName>>,
+    /// Who said so, as it was written.
+    node: String,
+}
+
 impl OverlayClient {
     /// Asks these nodes, in this order, and remembers in `memory`.
     #[must_use]
@@ -147,18 +157,12 @@ impl OverlayClient {
         name: &Name,
         neighbour: impl FnOnce() -> Option<SocketAddr>,
     ) -> Result<Route, ResolveError> {
-        let mut notes = Vec::new();
-        for node in &self.nodes {
-            match self.fetch(node, name).await {
-                // An expired record says where it was: perhaps another node knows more.
-                Ok(Fetched::Known(known)) if !holds(&known, system::now()) => {}
-                Ok(Fetched::Known(known)) => {
-                    return Ok(Route::of(*known, RouteOrigin::Node(node.address().place()), notes));
-                }
-                Ok(Fetched::Revoked) => return Err(ResolveError::Revoked { name: name.clone() }),
-                Ok(Fetched::Unknown) => notes.push(RouteNote::Unknown { node: node.address().place() }),
-                Err(note) => notes.push(note),
-            }
+        let asked: Vec<_> = self.nodes.iter().map(|node| self.answer_of(node, name)).collect();
+        let (answer, notes) = first(asked).await;
+        let notes: Vec<RouteNote> = notes.into_iter().flatten().collect();
+        if let Some(Answer { known, node }) = answer {
+            let known = known.ok_or_else(|| ResolveError::Revoked { name: name.clone() })?;
+            return Ok(Route::of(*known, RouteOrigin::Node(node), notes));
         }
         let known = self.memory().known(name)?;
         if known.as_ref().is_some_and(|known| !is_active(known)) {
@@ -174,6 +178,19 @@ impl OverlayClient {
         match known {
             Some(known) => Ok(Route::of(known, RouteOrigin::LastKnown, notes)),
             None => Err(nowhere(name, notes)),
+        }
+    }
+
+    /// What a node has to say of a name, if that ends the search; else what is to be told of it.
+    async fn answer_of(&self, node: &NodeClient, name: &Name) -> Result<Answer, Option<RouteNote>> {
+        let place = node.address().place();
+        match self.fetch(node, name).await {
+            // An expired record says where it was: perhaps another node knows more.
+            Ok(Fetched::Known(known)) if !holds(&known, system::now()) => Err(None),
+            Ok(Fetched::Known(known)) => Ok(Answer { known: Some(known), node: place }),
+            Ok(Fetched::Revoked) => Ok(Answer { known: None, node: place }),
+            Ok(Fetched::Unknown) => Err(Some(RouteNote::Unknown { node: place })),
+            Err(note) => Err(Some(note)),
         }
     }
 

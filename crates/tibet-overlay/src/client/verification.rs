@@ -6,6 +6,7 @@ use std::time::Duration;
 use jis::{Capability, Identity, Name, Proof, ProofError, PublicKey, Punch, Signed, UnixTime};
 
 use super::overlay_client::{Fetched, OverlayClient, ResolveError, RouteNote};
+use super::staggered::first;
 use super::{NodeClient, QueryError};
 use crate::intents::{FailureCode, PongZone, ResolveAnswer};
 use crate::system;
@@ -200,7 +201,7 @@ impl OverlayClient {
 
     /// Tells a device that we want a direct path to it, through the first node that gets its consent. `first` is our own consent, given to `name` and
     /// the key it is known by. While the nodes are asked for the one they are asked for the other: who that is by its key events. A
-    /// consent counts only by the key that those lead to.
+    /// consent counts only by the key that those lead to. A device that is asked again by another node gives the same answer.
     ///
     /// # Errors
     /// [`ReachError`]; [`ReachError::OtherKey`] also where `first` is given to another name.
@@ -223,18 +224,15 @@ impl OverlayClient {
     }
 
     /// The consent that the first node gets which gets any: by the key that ours is given to.
-    async fn consent(&self, first: &Signed<Punch>) -> Result<Connected, ReachError> {
-        let mut failed = Vec::new();
-        for (index, node) in self.nodes().iter().enumerate() {
-            match node.connect(first).await {
-                Ok(asked) => {
-                    let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
-                    return Ok(Connected { punch: asked.answer, node: index, path });
-                }
-                Err(error) => failed.push(error),
-            }
-        }
-        Err(ReachError::of(failed))
+    async fn consent(&self, own: &Signed<Punch>) -> Result<Connected, ReachError> {
+        let ask = async |(index, node): (usize, &NodeClient)| {
+            let asked = node.connect(own).await?;
+            let path = NodePath::of(node, asked.device, asked.round_trip, asked.device_round_trip);
+            Ok(Connected { punch: asked.answer, node: index, path })
+        };
+        let nodes = self.nodes().iter().map(|node| &**node).enumerate();
+        let (connected, failed) = first(nodes.map(ask).collect::<Vec<_>>()).await;
+        connected.ok_or_else(|| ReachError::of(failed))
     }
 
     /// What the first node that answers knows of a device besides its record.
@@ -242,14 +240,10 @@ impl OverlayClient {
     /// # Errors
     /// [`ReachError`].
     pub async fn describe(&self, name: &Name) -> Result<(String, ResolveAnswer), ReachError> {
-        let mut failed = Vec::new();
-        for node in self.nodes() {
-            match node.describe(name).await {
-                Ok(answer) => return Ok((node.address().place(), answer)),
-                Err(error) => failed.push(error),
-            }
-        }
-        Err(ReachError::of(failed))
+        let ask = async |node: &NodeClient| Ok((node.address().place(), node.describe(name).await?));
+        let asked: Vec<_> = self.nodes().iter().map(|node| ask(node)).collect();
+        let (described, failed) = first(asked).await;
+        described.ok_or_else(|| ReachError::of(failed))
     }
 
     /// The names that offer a capability, by the first node that answers: the node, and at most `limit` names.
