@@ -61,10 +61,7 @@ impl<'a> Carried<'a> {
         address: Ipv6Addr,
         message: &[u8],
     ) -> Vec<u8> {
-        let mut claimed = [0; CARRIED];
-        claimed[..8].copy_from_slice(session);
-        claimed[8..16].copy_from_slice(&counter.to_be_bytes());
-        claimed[16..].copy_from_slice(&address.octets());
+        let claimed: [u8; CARRIED] = claim(session, counter, &address.octets());
         let length = u32::try_from(CARRIED + MAC + message.len()).unwrap_or_default();
         let mut datagram = Vec::with_capacity(RELAY_OVERHEAD + message.len());
         datagram.extend_from_slice(&header(kind, length));
@@ -105,16 +102,22 @@ impl<'a> Called<'a> {
         counter: u64,
         challenge: &Challenge,
     ) -> Vec<u8> {
-        let mut claimed = [0; CALLED];
-        claimed[..8].copy_from_slice(session);
-        claimed[8..16].copy_from_slice(&counter.to_be_bytes());
-        claimed[16..].copy_from_slice(challenge);
+        let claimed: [u8; CALLED] = claim(session, counter, challenge);
         let mut datagram = Vec::with_capacity(CALL_LENGTH);
         datagram.extend_from_slice(&header(kind, (CALLED + MAC) as u32));
         datagram.extend_from_slice(&claimed);
         datagram.extend_from_slice(&mac(key, kind, &claimed, 0));
         datagram
     }
+}
+
+/// What stands before the mac; `last` is as long as there is room.
+fn claim<const N: usize>(session: &Session, counter: u64, last: &[u8]) -> [u8; N] {
+    let mut claimed = [0; N];
+    claimed[..8].copy_from_slice(session);
+    claimed[8..16].copy_from_slice(&counter.to_be_bytes());
+    claimed[16..].copy_from_slice(last);
+    claimed
 }
 
 /// Says what only the two ends of a session can say. All it hashes fits one block of BLAKE3.

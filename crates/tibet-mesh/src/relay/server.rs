@@ -73,6 +73,20 @@ struct Open {
     queue: Place,
 }
 
+impl Open {
+    /// Whether the device has made a frame, and it comes for the first time.
+    fn believe(
+        &mut self,
+        counter: u64,
+        is_made_with: impl FnOnce(&[u8; 32]) -> bool,
+    ) -> Result<(), RelayDrop> {
+        if !is_made_with(&self.keys.theirs) {
+            return Err(RelayDrop::Forged);
+        }
+        if self.window.take(counter) { Ok(()) } else { Err(RelayDrop::Replayed) }
+    }
+}
+
 /// What a session is opened with: everything in it was verified by the owner.
 #[derive(Debug)]
 pub struct RelayOpening {
@@ -294,12 +308,7 @@ impl RelayServer {
         let frame = Carried::read(body).ok_or(RelayDrop::Malformed)?;
         let sender = find(&mut self.slots, self.sessions.get(name_of(&frame.session)), now);
         let sender = sender.ok_or(RelayDrop::NoSession)?;
-        if !frame.is_made_with(&sender.keys.theirs, RELAY_SEND) {
-            return Err(RelayDrop::Forged);
-        }
-        if !sender.window.take(frame.counter) {
-            return Err(RelayDrop::Replayed);
-        }
+        sender.believe(frame.counter, |key| frame.is_made_with(key, RELAY_SEND))?;
         if !matches!(Wire::read(frame.message), Some(Wire::WireGuard(_))) {
             return Err(RelayDrop::Foreign);
         }
@@ -333,12 +342,7 @@ impl RelayServer {
         let call = Called::read(body).ok_or(RelayDrop::Malformed)?;
         let open = find(&mut self.slots, self.sessions.get(name_of(&call.session)), now);
         let open = open.ok_or(RelayDrop::NoSession)?;
-        if !call.is_made_with(&open.keys.theirs, RELAY_CALL) {
-            return Err(RelayDrop::Forged);
-        }
-        if !open.window.take(call.counter) {
-            return Err(RelayDrop::Replayed);
-        }
+        open.believe(call.counter, |key| call.is_made_with(key, RELAY_CALL))?;
         let proven = self.secret.has_challenged(&call.session, from, &call.challenge, now);
         // A call that was overtaken on its way says where the device was.
         if proven && call.counter > open.placed_by {
