@@ -17,19 +17,13 @@ fn falls_silent(topology: Topology) {
     let begun = Instant::now();
     ready.pair.revoke(0).expect("revoked");
     // It goes on to speak, so that its peer looks.
-    let (echo, pair) = (&mut ready.echo, &ready.pair);
-    let mut last = begun;
-    let silent = pair.lab.wait("silence", HEARD, || {
-        if echo.once(Duration::from_millis(200)).is_some() {
-            last = Instant::now();
-        }
-        (pair.peer(1).is_none() && last.elapsed() > Duration::from_secs(1)).then_some(())
-    });
-    silent.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", pair.peer(1), pair.said()));
+    let pair = &ready.pair;
+    let last = pair.until_silent(0, &mut ready.echo, begun, HEARD);
+    let last = last.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", pair.peer(1), pair.said()));
     println!(
         "direct {}: silent {:.1} s after it was revoked",
         topology.direct(),
-        (last - begun).as_secs_f64()
+        last.unwrap_or_default().as_secs_f64()
     );
 }
 

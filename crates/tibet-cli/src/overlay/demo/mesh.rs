@@ -182,17 +182,10 @@ impl Story<'_> {
         let before = self.echo.once(SOON);
         let begun = Instant::now();
         self.pair.revoke(0)?;
-        let (echo, pair) = (&mut self.echo, &self.pair);
-        let mut last = begun;
-        let silent = pair.lab.wait("silence", HEARD, || {
-            if echo.once(Duration::from_millis(200)).is_some() {
-                last = Instant::now();
-            }
-            (pair.peer(1).is_none() && last.elapsed() > Duration::from_secs(1)).then_some(())
-        });
+        let silent = self.pair.until_silent(0, &mut self.echo, begun, HEARD);
         let words = match &silent {
-            Ok(_) if last == begun => "no answer came any more".to_owned(),
-            Ok(_) => format!("the last answer came {} after that", ms(last - begun)),
+            Ok(None) => "no answer came any more".to_owned(),
+            Ok(Some(last)) => format!("the last answer came {} after that", ms(*last)),
             Err(error) => error.to_string(),
         };
         self.steps.add(

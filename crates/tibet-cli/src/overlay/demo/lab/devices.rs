@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tibet_overlay::StateDir;
 use tibet_overlay::daemon::{Control, DaemonStatus, PeerReport, control_socket};
 
-use super::{Lab, LabError, Layout};
+use super::{Echo, Lab, LabError, Layout};
 
 /// Where the node is.
 pub const NODE: &str = "203.0.113.1:7150";
@@ -207,6 +207,29 @@ impl Pair {
         let mut command = self.lab.command("node", "owner");
         let done = command.args(["--node", Self::node_address(&self.lab), "id", "revoke"]).output()?;
         if done.status.success() { Ok(()) } else { Err(LabError::new(String::from_utf8_lossy(&done.stderr))) }
+    }
+
+    /// Waits until the other device has no tunnel with this one, whose key was revoked and which goes on to speak, and nothing has come back for a second. How long
+    /// after `since` the last answer came, if one did.
+    ///
+    /// # Errors
+    ///
+    /// It is not silent in time.
+    pub fn until_silent(
+        &self,
+        at: usize,
+        echo: &mut Echo,
+        since: Instant,
+        longest: Duration,
+    ) -> Result<Option<Duration>, LabError> {
+        let mut last = since;
+        self.lab.wait("silence", longest, || {
+            if echo.once(Duration::from_millis(200)).is_some() {
+                last = Instant::now();
+            }
+            (self.peer(1 - at).is_none() && last.elapsed() > Duration::from_secs(1)).then_some(())
+        })?;
+        Ok((last != since).then(|| last - since))
     }
 
     /// Gives a device another address at home, as a router does that was asked anew.
