@@ -29,7 +29,8 @@ use link::Link;
 mod mesh;
 use mesh::MeshNode;
 pub use mesh::{
-    ExposeAt, ForwardStatus, ForwardTo, MESH_MTU, MeshConfig, MeshError, MeshStatus, PeerReport, RelayReport,
+    ExposeAt, ForwardStatus, ForwardTo, MESH_MTU, MeshConfig, MeshError, MeshStatus, PeerReport,
+    PortMappingReport, RelayReport,
 };
 mod status;
 pub use status::{DaemonStatus, LinkState, NodeStatus};
@@ -157,7 +158,7 @@ impl Daemon {
         let (mesh, transport) = (config.mesh.clone(), device.transport()?);
         let core = Arc::new(Core::new(config, HeldDevice::new(device, asker.clone()), remote, asker));
         if let Some(mesh) = mesh {
-            MeshNode::start(&core, transport, state, &mesh, &mut tasks).await?;
+            MeshNode::start(&core, transport, state, &mesh, &stopping, &mut tasks).await?;
         }
         tasks.spawn(answers::run(Arc::clone(&core), socket.wire().questions()));
         tasks.spawn(watcher::run(Arc::clone(&core), reloads));
@@ -221,6 +222,9 @@ impl Daemon {
         let links = self.core.links.len();
         for _ in 0..links {
             let _ = self.tasks.join_next().await;
+        }
+        if let Some(mesh) = self.core.mesh() {
+            mesh.unmapped().await;
         }
         self.tasks.shutdown().await;
         self.core.leave_pings().await;

@@ -15,12 +15,14 @@
 //! the way can have its say, as it can have it about every packet. Nothing is decided by what is found here, it is told.
 
 mod judge;
+pub(crate) use judge::is_inside;
 pub use judge::{Filtering, Mapping};
 mod mtu;
 mod probe;
 mod report;
 mod router;
 pub use report::{FamilyFinding, NetcheckReport, NodeFinding, PortMapping};
+pub(crate) use router::gateway;
 
 use std::net::SocketAddr;
 use std::time::Duration;

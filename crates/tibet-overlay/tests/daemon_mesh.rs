@@ -17,7 +17,15 @@ const TRUSTED: f64 = 0.95;
 
 fn mesh() -> MeshConfig {
     let network = "tibet".to_owned();
-    MeshConfig { network, tun: None, mtu: MESH_MTU, forwards: Vec::new(), exposes: Vec::new(), dns: None }
+    MeshConfig {
+        network,
+        tun: None,
+        mtu: MESH_MTU,
+        forwards: Vec::new(),
+        exposes: Vec::new(),
+        dns: None,
+        port_mapping: true,
+    }
 }
 
 fn forward_to(peer: &Home) -> MeshConfig {

@@ -6,6 +6,7 @@
 //! | `mesh/peers.rs` | who is a peer, and who is none any more |
 //! | `mesh/consent.rs` | consents to direct paths |
 //! | `mesh/relays.rs` | sessions with the nodes that relay |
+//! | `mesh/port_mapping.rs` | a port of the router that leads here |
 //! | `mesh/programs.rs` | a TUN device, or TCP without one |
 //! | `mesh/sealed.rs` | pings in tunnels |
 //! | `mesh/names.rs` | names for programs, by DNS |
@@ -19,16 +20,18 @@ mod engine;
 mod journal;
 mod names;
 mod peers;
+mod port_mapping;
 mod programs;
 mod relays;
 mod report;
 mod sealed;
+pub use port_mapping::PortMappingReport;
 pub use report::{ForwardStatus, MeshStatus, PeerReport, RelayReport};
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use jis::{Name, TransportSecret};
+use jis::{Endpoint, Name, TransportSecret};
 use tibet_core::StoreError;
 use tibet_mesh::{Mesh, MeshEvent};
 use tibet_net::{DnsError, ForwardError, TunConfig, TunError};
@@ -42,6 +45,7 @@ use consent::Answered;
 use engine::{Engine, Happened};
 use journal::Journal;
 use peers::Book;
+use port_mapping::PortMapping;
 use programs::Programs;
 use relays::RelayLink;
 
@@ -65,6 +69,8 @@ pub struct MeshConfig {
     pub exposes: Vec<ExposeAt>,
     /// Where names are answered by DNS; `None` not to.
     pub dns: Option<SocketAddr>,
+    /// Whether the router is asked to let peers in.
+    pub port_mapping: bool,
 }
 
 /// A listener whose connections go to a peer.
@@ -135,6 +141,7 @@ pub(super) struct MeshNode {
     answered: Mutex<Answered>,
     relays: Mutex<Vec<RelayLink>>,
     programs: Programs,
+    port_mapping: PortMapping,
     journal: Journal,
     /// Counts how often a peer has got another path.
     paths: watch::Sender<u64>,
@@ -142,12 +149,13 @@ pub(super) struct MeshNode {
 }
 
 impl MeshNode {
-    /// Takes part, as `device`. Its tasks are added to `tasks`, and go on until those are aborted.
+    /// Takes part, as `device`. Its tasks are added to `tasks`, and go on until those are aborted; when `stop` says so they have the router forget them.
     pub(super) async fn start(
         core: &Arc<Core>,
         secret: TransportSecret,
         state: &StateDir,
         config: &MeshConfig,
+        stop: &watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Self>, MeshError> {
         let identity = core.device.identity();
@@ -173,6 +181,7 @@ impl MeshNode {
             answered: Mutex::default(),
             relays: Mutex::new(relays),
             programs,
+            port_mapping: PortMapping::new(config.port_mapping),
             journal,
             paths: watch::channel(0).0,
             dns: names::start(core, config.dns, tasks).await?,
@@ -186,6 +195,10 @@ impl MeshNode {
         for index in 0..core.links.len() {
             tasks.spawn(relays::run(Arc::clone(core), Arc::clone(&mesh), index));
         }
+        if config.port_mapping {
+            tasks.spawn(port_mapping::run(Arc::clone(core), Arc::clone(&mesh), stop.clone()));
+            tasks.spawn(port_mapping::publish(Arc::clone(core), Arc::clone(&mesh), stop.clone()));
+        }
         for forward in &config.forwards {
             mesh.programs.forward(core, &mesh, forward.clone()).await?;
         }
@@ -198,6 +211,16 @@ impl MeshNode {
     /// This machine has another address.
     pub(super) fn moved(&self) {
         self.engine.with(Mesh::handle_moved);
+    }
+
+    /// Where the router lets strangers in to us.
+    pub(super) fn mapped(&self) -> Option<Endpoint> {
+        self.port_mapping.candidate()
+    }
+
+    /// Waits, once all is to stop, until the router has been told.
+    pub(super) async fn unmapped(&self) {
+        self.port_mapping.gone().await;
     }
 
     /// Changes whenever a peer gets another path.

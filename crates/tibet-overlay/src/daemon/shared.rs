@@ -101,13 +101,19 @@ impl Core {
         let whereabouts = self.whereabouts();
         let before = self.device.presence();
         Presence {
-            endpoints: whereabouts.endpoints(),
+            endpoints: whereabouts.endpoints(self.mesh().and_then(|mesh| mesh.mapped())),
             behind_nat: whereabouts.behind_nat(),
             relays: self.relays(),
             capabilities: self.config.capabilities.clone().unwrap_or(before.capabilities),
             ttl: self.config.ttl,
             ..Presence::default()
         }
+    }
+
+    /// Whether any node sees another address than this machine has; `None` before one has said what it sees.
+    pub(super) fn is_behind_nat(&self) -> Option<bool> {
+        let whereabouts = self.whereabouts();
+        (!whereabouts.is_empty()).then(|| whereabouts.behind_nat())
     }
 
     pub(super) fn set_mesh(&self, mesh: &Arc<MeshNode>) {

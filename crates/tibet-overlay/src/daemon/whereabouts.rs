@@ -76,12 +76,13 @@ impl Whereabouts {
         self.seen.iter().flatten().any(|seen| seen.local != seen.observed)
     }
 
-    /// What a record may say of it: this machine's own addresses, for whoever is near, then those it is seen at.
-    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+    /// What a record may say of it: this machine's own addresses, for whoever is near, then the one at which the router lets everybody in, then those it is seen at.
+    pub(super) fn endpoints(&self, mapped: Option<Endpoint>) -> Vec<Endpoint> {
         let seen = || self.seen.iter().flatten();
-        let addresses = seen().map(|seen| seen.local).chain(seen().map(|seen| seen.observed));
+        let own = seen().filter_map(|seen| Endpoint::new(seen.local).ok());
+        let observed = seen().filter_map(|seen| Endpoint::new(seen.observed).ok());
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for endpoint in addresses.filter_map(|address| Endpoint::new(address).ok()) {
+        for endpoint in own.chain(mapped).chain(observed) {
             if !endpoints.contains(&endpoint) {
                 endpoints.push(endpoint);
             }
@@ -118,13 +119,19 @@ mod tests {
     #[test]
     fn a_record_names_own_addresses_first_each_once_and_none_that_leads_nowhere() {
         let mut whereabouts = Whereabouts::new(3);
-        assert!(whereabouts.endpoints().is_empty() && !whereabouts.behind_nat());
+        assert!(whereabouts.endpoints(None).is_empty() && !whereabouts.behind_nat());
         whereabouts.set(0, at("192.168.1.5:7150"), at("203.0.113.9:40000"), Instant::now());
         whereabouts.set(1, at("192.168.1.5:7150"), at("203.0.113.9:40001"), Instant::now());
         whereabouts.set(2, at("127.0.0.1:7150"), at("127.0.0.1:7150"), Instant::now());
-        let endpoints: Vec<String> = whereabouts.endpoints().iter().map(ToString::to_string).collect();
+        let endpoints: Vec<String> = whereabouts.endpoints(None).iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40000", "203.0.113.9:40001"]);
         assert!(whereabouts.behind_nat());
+        let mapped = Endpoint::new(at("203.0.113.9:7150")).ok();
+        let endpoints: Vec<String> = whereabouts.endpoints(mapped).iter().map(ToString::to_string).collect();
+        let all = ["192.168.1.5:7150", "203.0.113.9:7150", "203.0.113.9:40000", "203.0.113.9:40001"];
+        assert_eq!(endpoints, all);
+        let seen = Endpoint::new(at("203.0.113.9:40000")).ok();
+        assert_eq!(whereabouts.endpoints(seen).len(), 3, "each once");
         whereabouts.set(9, at("192.168.1.5:7150"), at("203.0.113.9:40000"), Instant::now());
     }
 
@@ -150,11 +157,11 @@ mod tests {
         whereabouts.heard(1, later(40));
         assert!(!whereabouts.forget_unheard(later(60), life));
         assert!(whereabouts.forget_unheard(later(61), life) && !whereabouts.forget_unheard(later(61), life));
-        let endpoints: Vec<String> = whereabouts.endpoints().iter().map(ToString::to_string).collect();
+        let endpoints: Vec<String> = whereabouts.endpoints(None).iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["192.168.1.5:7150", "203.0.113.9:40001"]);
         assert!(!whereabouts.is_empty());
         whereabouts.forget();
-        assert!(whereabouts.is_empty() && whereabouts.endpoints().is_empty());
+        assert!(whereabouts.is_empty() && whereabouts.endpoints(None).is_empty());
     }
 
     #[test]
@@ -164,7 +171,7 @@ mod tests {
             let address = SocketAddr::from(([203, 0, 113, node], 7150));
             whereabouts.set(node.into(), address, address, Instant::now());
         }
-        assert_eq!(whereabouts.endpoints().len(), Record::MAX_ENDPOINTS);
+        assert_eq!(whereabouts.endpoints(None).len(), Record::MAX_ENDPOINTS);
         assert!(!whereabouts.behind_nat());
     }
 

@@ -137,12 +137,17 @@ pub(super) fn carrier_nat(nodes: &[&NodeFinding], router: &PortMapping) -> Optio
         return Some(format!("the node sees {seen}, of a carrier's shared space (RFC 6598)"));
     }
     let external = router.external.filter(IpAddr::is_ipv4)?;
-    if is_shared(&external) || is_private(&external) {
+    if is_inside(&external) {
         return Some(format!("the router's address outside is {external}, which is not a public one"));
     }
     let seen = nodes.iter().find_map(|node| node.observed).map(|observed| observed.ip())?;
     (seen != external)
         .then(|| format!("the router's address outside is {external}, and the node sees {seen}"))
+}
+
+/// Whether an address that a router has outside is one behind another NAT: a private one, a carrier's, or none at all.
+pub(crate) fn is_inside(ip: &IpAddr) -> bool {
+    is_shared(ip) || is_private(ip)
 }
 
 /// 100.64.0.0/10.

@@ -27,9 +27,13 @@ const WAITS: [Duration; 3] =
 
 /// Asks the router.
 pub(super) async fn port_mapping() -> PortMapping {
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let Some(gateway) = default_gateway(&routes) else { return PortMapping::default() };
+    let Some(gateway) = gateway() else { return PortMapping::default() };
     ask(gateway).await
+}
+
+/// The router that this machine sends to whoever is elsewhere by, as its routes have it now.
+pub(crate) fn gateway() -> Option<Ipv4Addr> {
+    default_gateway(&std::fs::read_to_string("/proc/net/route").unwrap_or_default())
 }
 
 async fn ask(gateway: Ipv4Addr) -> PortMapping {

@@ -1,6 +1,6 @@
 //! How the daemon is doing in the mesh.
 
-use tibet_overlay::daemon::{ForwardStatus, MeshStatus, PeerReport};
+use tibet_overlay::daemon::{ForwardStatus, MeshStatus, PeerReport, PortMappingReport};
 
 use crate::output::{Outcome, mark, plain, zone_word};
 
@@ -18,6 +18,19 @@ pub(super) fn summary(mesh: Option<&MeshStatus>) -> String {
     let peers = mesh.peers.len();
     let noun = if peers == 1 { "peer" } else { "peers" };
     format!("{} ({way}), {peers} {noun}: {direct} direct, {relayed} over relays", plain(&mesh.address))
+}
+
+/// Whether the router lets peers in, in one line.
+pub(super) fn port_mapping(mapping: &PortMappingReport) -> String {
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "?".to_owned(), plain);
+    match (mapping.state.as_str(), &mapping.problem) {
+        ("mapped", _) => {
+            let until = text(&mapping.expires_at);
+            format!("{} by {}, until {until}", text(&mapping.external), text(&mapping.protocol))
+        }
+        (state, Some(problem)) => format!("{}: {}", plain(state), plain(problem)),
+        (state, None) => plain(state),
+    }
 }
 
 /// All of it, for `--peers`.
@@ -96,6 +109,24 @@ mod tests {
     fn bytes_are_told_in_units_that_fit() {
         let told = [0, 1023, 1024, 1536, 1 << 20, 5 << 30, u64::MAX].map(bytes);
         assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "5.0 GiB", "16777216.0 TiB"]);
+    }
+
+    #[test]
+    fn a_mapping_is_told_with_its_end_and_the_lack_of_one_with_its_reason() {
+        let told = |state: &str| port_mapping(&PortMappingReport { state: state.to_owned(), ..mapping() });
+        fn mapping() -> PortMappingReport {
+            PortMappingReport {
+                external: Some("203.0.113.7:41641".to_owned()),
+                protocol: Some("PCP".to_owned()),
+                expires_at: Some("2026-11-22T17:00:00Z".to_owned()),
+                ..PortMappingReport::default()
+            }
+        }
+        assert_eq!(told("mapped"), "203.0.113.7:41641 by PCP, until 2026-11-22T17:00:00Z");
+        assert_eq!(told("off"), "off");
+        let problem = Some("the router refuses".to_owned());
+        let none = PortMappingReport { state: "none".to_owned(), problem, ..PortMappingReport::default() };
+        assert_eq!(port_mapping(&none), "none: the router refuses");
     }
 
     #[test]

@@ -36,6 +36,9 @@ fn daemon(status: &DaemonStatus, peers: bool) -> Result<Outcome, CliError> {
         ("neighbours", status.peers.to_string()),
         ("mesh", mesh::summary(status.mesh.as_ref())),
     ];
+    if let Some(mesh) = &status.mesh {
+        pairs.push(("port mapping", mesh::port_mapping(&mesh.port_mapping)));
+    }
     if let Some(problem) = &status.problem {
         pairs.push(("problem", plain(problem)));
     }

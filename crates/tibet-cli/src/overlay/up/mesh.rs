@@ -31,6 +31,10 @@ pub(super) struct MeshArgs {
     #[arg(long, value_name = "BYTES", default_value_t = MESH_MTU, value_parser = clap::value_parser!(u16).range(1280..=9000))]
     mtu: u16,
 
+    /// Do not ask the router for a port that leads here (PCP, NAT-PMP)
+    #[arg(long)]
+    no_port_mapping: bool,
+
     /// Take no part in the mesh
     #[arg(long)]
     no_mesh: bool,
@@ -55,6 +59,7 @@ impl MeshArgs {
             forwards,
             exposes,
             dns: self.dns.or_else(|| self.tun.as_ref().map(|_| DNS)),
+            port_mapping: !self.no_port_mapping,
         }))
     }
 }

@@ -5,6 +5,7 @@ use tibet_mesh::{Health, Path};
 
 use super::MeshNode;
 use super::peers::Peer;
+use super::port_mapping::PortMappingReport;
 use crate::daemon::shared::Core;
 
 /// How the device is doing in the mesh.
@@ -19,6 +20,8 @@ pub struct MeshStatus {
     pub interface: Option<String>,
     /// Where names are answered by DNS.
     pub dns: Option<String>,
+    /// Whether the router lets peers in.
+    pub port_mapping: PortMappingReport,
     /// Its relays.
     pub relays: Vec<RelayReport>,
     /// Listeners whose connections go to peers.
@@ -107,6 +110,7 @@ impl MeshNode {
             address: self.address.to_string(),
             interface: self.programs.interface().map(str::to_owned),
             dns: self.dns.map(|dns| dns.to_string()),
+            port_mapping: self.port_mapping.report(),
             relays: relays.collect(),
             forwards: forwards
                 .iter()
