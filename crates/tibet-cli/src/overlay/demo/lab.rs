@@ -11,18 +11,21 @@
 //! | `lab/topology.rs` | what may be between two devices, and whether they can find each other |
 //! | `lab/wires.rs` | the machines and cables |
 //! | `lab/rules.rs` | what routers do with packets |
+//! | `lab/port_mapping.rs` | a router that maps ports |
 //! | `lab/devices.rs` | the node and the devices that run on them |
 //! | `lab/traffic.rs` | what programs do meanwhile, measured |
 //!
 //! Needs root, `ip` and `nft`. The demo, the tests and the measurements of the mesh use it; it is no API for others. Everything it made is gone when it is dropped.
 
 mod devices;
+mod port_mapping;
 mod rules;
 mod topology;
 mod traffic;
 mod wires;
 
 pub use devices::{Daemon, NODE, NODE_V6, Pair};
+pub use port_mapping::MAPPED;
 pub use topology::{Layout, Nat, Topology};
 pub use traffic::{Echo, PORT, Server, Transfer, Transferred};
 

@@ -109,7 +109,12 @@ struct Answer {
 
 impl Router {
     pub(super) fn new() -> Self {
-        let nonce = [0; 3].map(|_| system::random().map_or(0, u32::from_be_bytes));
+        // Without randomness nothing of the daemon works: no consent is made then that could name a candidate.
+        let random: [u8; 12] = system::random().unwrap_or_default();
+        let mut nonce = pcp::Nonce::default();
+        for (number, bytes) in nonce.iter_mut().zip(random.as_chunks().0) {
+            *number = u32::from_be_bytes(*bytes);
+        }
         Self { nonce, perhaps: Mutex::default() }
     }
 
