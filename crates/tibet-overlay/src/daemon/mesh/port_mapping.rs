@@ -191,6 +191,8 @@ impl PortMapping {
                 let (protocol, seconds) = (protocol.as_str(), lifetime.as_secs());
                 tracing::info!(%external, protocol, seconds, "the router has mapped our port");
             }
+            // Nobody was asked.
+            (_, State::None(Reason::NotSeen | Reason::NoNat | Reason::NoRouter)) => {}
             (_, State::None(reason @ Reason::DoubleNat(_))) => tracing::warn!(%reason, "no port is mapped"),
             (_, State::None(reason)) => tracing::info!(%reason, "no port is mapped"),
             _ => {}
