@@ -65,6 +65,8 @@ pub struct Mesh {
     /// What was said to peers that may only answer.
     flows: Flows,
     budget: ProbeBudget,
+    /// No peer's paths have anything to do before this: kept, so that a packet of one peer costs no look at all the others.
+    due: Option<Duration>,
     transmits: VecDeque<MeshTransmit>,
     packets: VecDeque<(Fingerprint, BytesMut)>,
     events: VecDeque<MeshEvent>,
@@ -101,6 +103,7 @@ impl Mesh {
             relays: BTreeMap::new(),
             flows: Flows::default(),
             budget: ProbeBudget::default(),
+            due: None,
             transmits: VecDeque::new(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
@@ -167,6 +170,7 @@ impl Mesh {
         if let Some(datagram) = self.tunnels.begin_again(peer, now) {
             self.send(*peer, datagram, now);
         }
+        self.due = Some(now);
         self.handle_timeout(now);
     }
 
@@ -202,6 +206,7 @@ impl Mesh {
         for relay in self.relays.values_mut() {
             relay.client.handle_moved(now);
         }
+        self.due = Some(now);
         self.handle_timeout(now);
     }
 
@@ -214,27 +219,17 @@ impl Mesh {
             relay.client.handle_timeout(now);
         }
         self.tend_relays(now);
-        let due: Vec<Fingerprint> = self
-            .peers
-            .iter()
-            .filter(|(_, known)| known.paths.poll_timeout().is_some_and(|due| due <= now))
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in due {
-            if let Some(known) = self.peers.get_mut(&peer) {
-                known.paths.handle_timeout(now, &mut self.budget);
-            }
-            self.choose(peer, now);
+        if self.due.is_some_and(|due| due <= now) {
+            self.tend_paths(now);
         }
     }
 
     /// When [`Mesh::handle_timeout`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let paths = self.peers.values().filter_map(|known| known.paths.poll_timeout());
         // A session that is over calls no more, and what it had in mind is past for ever.
         let relays = self.relays.values().filter_map(|relay| relay.client.poll_timeout());
-        paths.chain(self.tunnels.poll_timeout()).chain(relays).min()
+        relays.chain(self.tunnels.poll_timeout()).chain(self.due).min()
     }
 
     /// The next datagram to be sent.

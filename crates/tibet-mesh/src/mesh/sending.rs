@@ -73,10 +73,32 @@ impl Mesh {
         push(&mut self.transmits, transmit, &mut self.counts.overflow);
     }
 
+    /// Looks at the paths of all peers that have something to do.
+    pub(super) fn tend_paths(&mut self, now: Duration) {
+        let due = |known: &Peer| known.paths.poll_timeout().is_some_and(|due| due <= now);
+        let due: Vec<Fingerprint> =
+            self.peers.iter().filter(|(_, known)| due(known)).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            if let Some(known) = self.peers.get_mut(&peer) {
+                known.paths.handle_timeout(now, &mut self.budget);
+            }
+            self.choose(peer, now);
+        }
+        self.due = self.peers.values().filter_map(|known| known.paths.poll_timeout()).min();
+    }
+
+    /// Notes when the paths of a peer have something to do next, if that is before all others. What has moved to later is found when the time is there.
+    fn note_due(&mut self, peer: &Fingerprint) {
+        let next = self.peers.get(peer).and_then(|known| known.paths.poll_timeout());
+        self.due = self.due.into_iter().chain(next).min();
+    }
+
     /// The same as [`Mesh::choose`] for every packet: where a direct path is in use, time and probes say when that changes.
     pub(super) fn choose_unless_direct(&mut self, peer: Fingerprint, now: Duration) {
         let direct = |known: &Peer| matches!(known.paths.chosen(), Some(Path::Direct(_)));
-        if !self.peers.get(&peer).is_some_and(direct) {
+        if self.peers.get(&peer).is_some_and(direct) {
+            self.note_due(&peer);
+        } else {
             self.choose(peer, now);
         }
     }
@@ -109,5 +131,6 @@ impl Mesh {
                 self.send_over(path, overlay, Some(peer), datagram, now);
             }
         }
+        self.note_due(&peer);
     }
 }
