@@ -128,6 +128,7 @@ impl IotNode {
             tunnels: Mutex::default(),
             inbox: Mutex::default(),
             outbox: Mutex::default(),
+            port: Mutex::default(),
         };
         let keeper = Mutex::new(Some(Keeper::new(state, audit)));
         Ok(Self { shared: Arc::new(shared), config, keeper, running: None })
@@ -451,7 +452,7 @@ impl IotNode {
     /// What became of the datagrams it has sent so far: what could not leave this machine, and why.
     #[must_use]
     pub fn sent(&self) -> SendReport {
-        *self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.shared.sent()
     }
 
     /// What happens from now on.

@@ -1,10 +1,11 @@
 //! The task that moves datagrams, time and events.
 //!
 //! In turns: what came in goes to the protocol; what that led to is written down; then it is sent. So no answer leaves before its token is on
-//! disk (SECURITY R63).
+//! disk (SECURITY R63). What is no ping leaves no token here and waits for no disk: tunnels go on while one hangs.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -27,10 +28,12 @@ const INTERFACES: Duration = Duration::from_secs(5);
 const BATCHES: usize = 4;
 /// A batch of so many shows that more are waiting.
 const MANY: usize = 16;
+/// Datagrams for the protocol that are taken while the disk is waited for; then all others wait too.
+const MEANWHILE: usize = 256;
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    port: UdpPort,
+    port: Arc<UdpPort>,
     discovery: Option<Discovery>,
     /// `None` once it was lost, which ends the task.
     keeper: Option<Keeper>,
@@ -61,6 +64,8 @@ impl Driver {
         discovery: Option<Discovery>,
         keeper: Keeper,
     ) -> Self {
+        let port = Arc::new(port);
+        *shared.port() = Some(Arc::clone(&port));
         let frames = shared.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
         Self {
             shared,
@@ -82,12 +87,12 @@ impl Driver {
     ) -> (Option<Keeper>, Result<(), NodeError>) {
         let (mut buffers, mut heard) = (ReceiveBuffers::new(), ReceiveBuffers::new());
         let result = loop {
-            if let Err(error) = self.settle().await {
+            if let Err(error) = self.settle(&mut buffers).await {
                 break Err(error);
             }
             match self.wait(&mut stop, &mut buffers, &mut heard).await {
                 // What was said just before still goes out.
-                Woken::Stop => break self.settle().await,
+                Woken::Stop => break self.settle(&mut buffers).await,
                 Woken::Datagrams(Ok(count)) => {
                     if let Err(error) = self.take_datagrams(&mut buffers, count) {
                         break Err(NodeError::Socket(error));
@@ -102,6 +107,7 @@ impl Driver {
             self.take_sealed();
             self.take_time();
         };
+        *self.shared.port() = None;
         self.shared.give_up_waiting();
         *self.shared.frames.lock().unwrap_or_else(PoisonError::into_inner) = self.frames.take();
         (self.keeper, result)
@@ -132,9 +138,11 @@ impl Driver {
         }
     }
 
-    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers, mut count: usize) -> io::Result<()> {
+    /// Hands over what has come in; how much of it was for the protocol.
+    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers, mut count: usize) -> io::Result<usize> {
         let now = self.shared.clock.now();
         let mut node = self.shared.node();
+        let mut pings = 0;
         for batch in 1.. {
             for (from, datagram) in buffers.datagrams() {
                 let taken = match (&mut self.frames, Frame::read(datagram)) {
@@ -146,6 +154,7 @@ impl Driver {
                     _ => false,
                 };
                 if !taken {
+                    pings += 1;
                     node.handle_datagram(from, datagram, now);
                 }
             }
@@ -162,7 +171,7 @@ impl Driver {
         }
         drop(node);
         *self.shared.udp.lock().unwrap_or_else(PoisonError::into_inner) = self.port.stats();
-        Ok(())
+        Ok(pings)
     }
 
     /// What came through tunnels meanwhile, all of it together.
@@ -223,7 +232,7 @@ impl Driver {
     }
 
     /// Sees to everything the protocol has to say: first what must be kept, then what is to be told and sent.
-    async fn settle(&mut self) -> Result<(), NodeError> {
+    async fn settle(&mut self, buffers: &mut ReceiveBuffers) -> Result<(), NodeError> {
         loop {
             let (events, transmits, bound) = {
                 let now = self.shared.clock.now();
@@ -239,7 +248,8 @@ impl Driver {
             }
             let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
             if let Some(keeper) = self.keeper.take_if(|keeper| keeper.wants(&events, bound)) {
-                let (keeper, kept) = keeper.keep(events.clone(), bound).await;
+                let kept = keeper.keep(events.clone(), bound);
+                let (keeper, kept) = self.meanwhile(kept, buffers).await.map_err(NodeError::Socket)?;
                 self.keeper = keeper;
                 kept?;
                 if let Some(bound) = bound {
@@ -250,6 +260,28 @@ impl Driver {
                 self.tell(event);
             }
             self.send(transmits).await;
+        }
+    }
+
+    /// Sees to what needs no disk until `kept` is done: datagrams that are no pings, and what others than the protocol send. What pings lead to is seen to after it.
+    async fn meanwhile<T>(
+        &mut self,
+        kept: impl Future<Output = T>,
+        buffers: &mut ReceiveBuffers,
+    ) -> io::Result<T> {
+        let mut kept = pin!(kept);
+        let mut pings = 0;
+        loop {
+            self.outgoing.append(&mut self.shared.outbox());
+            self.send(Vec::new()).await;
+            tokio::select! {
+                biased;
+                kept = &mut kept => return Ok(kept),
+                received = self.port.recv(buffers), if pings < MEANWHILE => {
+                    pings += self.take_datagrams(buffers, received?)?;
+                }
+                () = self.shared.work.notified() => {}
+            }
         }
     }
 
@@ -313,7 +345,7 @@ impl Driver {
         }
         if !outgoing.is_empty() {
             let report = self.port.send(&outgoing).await;
-            *self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner) += report;
+            *self.shared.sent() += report;
         }
         outgoing.clear();
         self.outgoing = outgoing;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::shared::Shared;
-use crate::udp::Outgoing;
+use crate::udp::{Outgoing, SendReport};
 
 /// Datagrams that wait to be sent through an [`Outbox`]; the task fetches them at once, so this is reached only when the socket is full.
 const MAX_WAITING: usize = 32_768;
@@ -45,6 +45,22 @@ impl Outbox {
         drop(waiting);
         self.shared.work.notify_one();
         dropped
+    }
+}
+
+impl Outbox {
+    /// Sends datagrams at once, in the caller's task and without waiting: for what is in a hurry, and has no token that must be on disk before it. What the
+    /// socket has no room for follows as with [`Outbox::send`], and so does all of it when something waits already. How many were dropped.
+    pub fn send_now(&self, mut datagrams: Vec<Outgoing>) -> usize {
+        if self.shared.outbox().is_empty()
+            && let Some(port) = &*self.shared.port()
+        {
+            let mut report = SendReport::default();
+            let done = port.try_send(&datagrams, &mut report);
+            datagrams.drain(..done);
+            *self.shared.sent() += report;
+        }
+        if datagrams.is_empty() { 0 } else { self.send(datagrams) }
     }
 }
 

@@ -11,7 +11,7 @@ use super::frames::Frames;
 use super::intent::Handler;
 use super::question::Outcome;
 use super::sealed::{Opened, SealedSender};
-use crate::udp::{Outgoing, SendReport, UdpStats};
+use crate::udp::{Outgoing, SendReport, UdpPort, UdpStats};
 
 pub(super) type Waiting = BTreeMap<RequestId, mpsc::UnboundedSender<Outcome>>;
 
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) inbox: Mutex<Vec<Opened>>,
     /// Datagrams that others than the protocol want sent.
     pub(super) outbox: Mutex<Vec<Outgoing>>,
+    /// The socket, while the task runs. Locked for as long as one batch is sent, so that it is closed when the task has ended.
+    pub(super) port: Mutex<Option<Arc<UdpPort>>>,
 }
 
 impl Shared {
@@ -69,5 +71,13 @@ impl Shared {
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Vec<Outgoing>> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn port(&self) -> MutexGuard<'_, Option<Arc<UdpPort>>> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sent(&self) -> MutexGuard<'_, SendReport> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg, sendto};
 use tokio::io::Interest;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::UdpPort;
 use super::report::SendReport;
@@ -45,20 +45,45 @@ impl UdpPort {
     pub async fn send<B: AsRef<[u8]>>(&self, batch: &[Outgoing<B>]) -> SendReport {
         let mut report = SendReport::default();
         let mut rest = batch;
-        while !rest.is_empty() {
-            let train = self.train_at(rest);
-            let (now, later) =
-                if train > 1 { rest.split_at(train) } else { rest.split_at(self.singles_at(rest)) };
-            let went_as_train = train > 1 && self.send_train(now).await;
-            if went_as_train {
-                report.sent += now.len();
-            } else if self.send_singles(now, &mut report).await == Room::None {
-                report.no_room += later.len();
+        let mut patience = Instant::now() + PATIENCE;
+        loop {
+            let done = self.try_send(rest, &mut report);
+            rest = &rest[done..];
+            if rest.is_empty() {
                 return report;
             }
-            rest = later;
+            if done > 0 {
+                patience = Instant::now() + PATIENCE;
+            }
+            // An error of waiting is one of the socket, which the next attempt meets too.
+            if timeout_at(patience, self.inner.socket.writable()).await.is_err() {
+                report.no_room += rest.len();
+                return report;
+            }
         }
-        report
+    }
+
+    /// Sends what the socket has room for without waiting, in order, and adds to `report` what became of it. How many datagrams at the front of the
+    /// batch are done with: sent, or failed for good. The rest found the socket full.
+    pub fn try_send<B: AsRef<[u8]>>(&self, batch: &[Outgoing<B>], report: &mut SendReport) -> usize {
+        let mut done = 0;
+        while let Some(rest) = batch.get(done..).filter(|rest| !rest.is_empty()) {
+            let train = self.train_at(rest);
+            let now = &rest[..if train > 1 { train } else { self.singles_at(rest) }];
+            let sent = match if train > 1 { self.try_train(now) } else { Train::Refused } {
+                Train::Sent => {
+                    report.sent += now.len();
+                    now.len()
+                }
+                Train::NoRoom => return done,
+                Train::Refused => self.try_singles(now, report),
+            };
+            done += sent;
+            if sent < now.len() {
+                return done;
+            }
+        }
+        done
     }
 
     /// How many datagrams at the front make a train; 1 if none does.
@@ -97,9 +122,9 @@ impl UdpPort {
         (1..most).find(|at| self.train_at(&batch[*at..batch.len().min(at + 2)]) > 1).unwrap_or(most)
     }
 
-    /// Whether the train left as one. If not, none of it did.
-    async fn send_train<B: AsRef<[u8]>>(&self, train: &[Outgoing<B>]) -> bool {
-        let sent = self.when_writable(|| {
+    /// Sends a train as one. If it is refused, none of it left.
+    fn try_train<B: AsRef<[u8]>>(&self, train: &[Outgoing<B>]) -> Train {
+        let sent = self.try_io(|| {
             let slices: Vec<IoSlice<'_>> = train.iter().map(|one| IoSlice::new(one.bytes.as_ref())).collect();
             let segment = slices.first().map_or(0, |first| first.len());
             let segment = u16::try_from(segment).map_err(|_| ErrorKind::InvalidInput)?;
@@ -108,46 +133,45 @@ impl UdpPort {
             let control = [ControlMessage::UdpGsoSegments(&segment)];
             Ok(sendmsg(descriptor, &slices, &control, MsgFlags::empty(), Some(&to))?)
         });
-        match sent.await {
-            Ok(_) => true,
+        match sent {
+            Ok(_) => Train::Sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Train::NoRoom,
             Err(error) => {
                 // The network adapter cannot do it and will not learn.
                 if error.raw_os_error() == Some(Errno::EIO as i32) {
                     self.give_up_trains();
                 }
-                false
+                Train::Refused
             }
         }
     }
 
-    async fn send_singles<B: AsRef<[u8]>>(&self, batch: &[Outgoing<B>], report: &mut SendReport) -> Room {
-        let mut rest = batch;
+    /// Sends datagrams one by one; how many are done with before the socket was full.
+    fn try_singles<B: AsRef<[u8]>>(&self, batch: &[Outgoing<B>], report: &mut SendReport) -> usize {
+        let mut done = 0;
         let mut again = true;
-        while let Some(first) = rest.first() {
+        while let Some((first, rest)) = batch.get(done..).and_then(|rest| Some((rest.first()?, rest))) {
             let sent = match self.destination(first.to) {
-                Ok(_) => self.when_writable(|| self.send_some(rest)).await,
+                Ok(_) => self.try_io(|| self.send_some(rest)),
                 Err(error) => Err(error),
             };
             match sent {
                 Ok(sent) => {
                     report.sent += sent;
-                    rest = &rest[sent..];
+                    done += sent;
                     again = true;
                 }
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    report.no_room += rest.len();
-                    return Room::None;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // Perhaps the error of an earlier datagram, which the socket reports at the next call.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused && again => again = false,
                 Err(error) => {
                     report.count_failure(&error);
-                    rest = &rest[1..];
+                    done += 1;
                     again = true;
                 }
             }
         }
-        Room::Enough
+        done
     }
 
     /// Sends as many as the kernel takes at once, at least the first, or fails with the first one's error.
@@ -170,15 +194,21 @@ impl UdpPort {
     /// Calls `send` as soon as the socket has room, within [`PATIENCE`].
     pub(crate) async fn when_writable<T>(&self, send: impl Fn() -> io::Result<T>) -> io::Result<T> {
         loop {
-            // Without a timer if there is room, as there nearly always is.
-            let sent = match self.inner.socket.try_io(Interest::WRITABLE, &send) {
+            match self.try_io(&send) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let waiting = self.inner.socket.async_io(Interest::WRITABLE, &send);
-                    timeout(PATIENCE, waiting).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?
+                    timeout(PATIENCE, self.inner.socket.writable())
+                        .await
+                        .map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
                 }
-                other => other,
-            };
-            match sent {
+                other => return other,
+            }
+        }
+    }
+
+    /// Calls `send` if the socket has room, as far as is known, and again when a signal came between.
+    fn try_io<T>(&self, send: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match self.inner.socket.try_io(Interest::WRITABLE, &send) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -204,11 +234,14 @@ impl UdpPort {
     }
 }
 
-/// Whether the socket took datagrams within the time it was given.
+/// What became of a train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Enough,
-    None,
+enum Train {
+    Sent,
+    /// The socket is full.
+    NoRoom,
+    /// It may do better in pieces.
+    Refused,
 }
 
 #[cfg(test)]

@@ -153,13 +153,14 @@ impl Wire {
     }
 
     pub(crate) fn send(&self, to: SocketAddr, bytes: Vec<u8>) {
-        self.send_all([Outgoing { to, bytes }]);
+        self.send_all(vec![Outgoing { to, bytes }]);
     }
 
-    pub(crate) fn send_all(&self, datagrams: impl IntoIterator<Item = Outgoing>) {
+    /// Sends at once, in the caller's task. None of it has a token that would have to be on disk first.
+    pub(crate) fn send_all(&self, datagrams: Vec<Outgoing>) {
         let outbox = self.shared.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // Should the socket be that full, it is asked again like everything that is lost.
-        let _ = outbox.send(datagrams);
+        let _ = outbox.send_now(datagrams);
     }
 
     /// Sends `datagram` to all of `asked`, again after each of `waits`, until an answer comes or the last wait has passed. `None` when nothing
