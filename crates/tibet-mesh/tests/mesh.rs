@@ -251,6 +251,25 @@ fn a_peer_that_did_not_know_us_yet_is_spoken_to_as_soon_as_it_consents() {
     assert_eq!(pair.payloads(1), [b"hello"]);
 }
 
+/// Its record may have been looked up before it named the relay.
+#[test]
+fn a_peer_that_speaks_over_a_relay_is_answered_over_it() {
+    let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);
+    pair.consents = false;
+    let now = pair.world.now;
+    pair.meshes[1].set_relays(&identity(0), Vec::new(), now);
+    pair.say(0, b"hello");
+    pair.run(4 * RELAYED);
+    assert_eq!(pair.payloads(1), [b"hello"]);
+    pair.say(1, b"I have heard");
+    pair.run(2 * RELAYED);
+    assert_eq!(pair.payloads(0), [b"I have heard"]);
+    // A relay that it has left is none of its paths any more.
+    let now = pair.world.now;
+    pair.meshes[1].set_relays(&identity(0), Vec::new(), now);
+    assert_eq!(pair.chosen(1), None);
+}
+
 #[test]
 fn behind_two_symmetric_nats_everything_goes_over_the_relay_and_arrives() {
     let mut pair = Pair::behind([Some(SYMMETRIC), Some(SYMMETRIC)]);

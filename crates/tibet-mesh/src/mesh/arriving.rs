@@ -70,6 +70,9 @@ impl Mesh {
                 return self.transmit(Some((path, from, None)), sent, now);
             }
         };
+        if let Path::Relayed(id) = path {
+            self.note_relay(&peer, id, now);
+        }
         let Some(known) = self.peers.get_mut(&peer) else { return };
         // What goes back is taken off: nobody is sent more than he sent, a probe included (SECURITY R15).
         let back = sent.iter().filter(|transmit| transmit.to == TunnelDestination::Back);

@@ -60,6 +60,16 @@ impl Mesh {
         self.choose(*peer, now);
     }
 
+    /// A peer has spoken through a relay of ours, so it has a session there too: it is answered that way, even if the record that we know of it is from before it had.
+    pub(super) fn note_relay(&mut self, peer: &Fingerprint, id: RelayId, now: Duration) {
+        let Some((known, relay)) = self.peers.get_mut(peer).zip(self.relays.get(&id)) else { return };
+        if !known.relays.contains(&id) {
+            let (health, rtt) = relay.standing(now);
+            known.relays.push(id);
+            known.paths.set_relay(id, health, rtt);
+        }
+    }
+
     /// How the relays stand, and how long there and back takes.
     #[must_use]
     pub fn relays(&self, now: Duration) -> Vec<(RelayId, Health, Option<Duration>)> {
