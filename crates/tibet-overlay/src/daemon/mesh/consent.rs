@@ -63,15 +63,25 @@ impl Core {
     pub(super) async fn seek_path(&self, mesh: &MeshNode, peer: Fingerprint) {
         let Some(peer) = mesh.peer_of(&peer) else { return };
         let Some(first) = self.consent(&peer, Punch::FIRST) else { return };
-        let nonce = first.claims().nonce;
-        let (connected, ()) =
-            tokio::join!(self.remote.client().connect(&peer.name, &first), self.look_where_we_are());
-        match connected {
-            Ok(connected) => {
-                let answer = connected.punch.claims();
-                self.begin(mesh, &peer, [&nonce, &answer.nonce], Role::Asked, answer);
+        let ask = async {
+            match self.remote.client().connect(&peer.name, &first).await {
+                Ok(connected) => {
+                    let answer = connected.punch.claims();
+                    self.begin(mesh, &peer, [&first.claims().nonce, &answer.nonce], Role::Asked, answer);
+                }
+                Err(error) => tracing::info!(peer = %peer.name, %error, "no consent to a direct path"),
             }
-            Err(error) => tracing::info!(peer = %peer.name, %error, "no consent to a direct path"),
+        };
+        // A node that does not answer delays nobody but itself.
+        tokio::join!(ask, self.look_where_we_are(), self.look_for_relays(mesh, &peer));
+    }
+
+    /// A peer without any path: what is known of it may be from before it had a relay.
+    async fn look_for_relays(&self, mesh: &MeshNode, peer: &Peer) {
+        if mesh.status_of(&peer.fingerprint).is_some_and(|status| status.chosen.is_none())
+            && let Err(error) = self.look_up(mesh, &peer.name, false).await
+        {
+            tracing::debug!(peer = %peer.name, %error, "its record");
         }
     }
 

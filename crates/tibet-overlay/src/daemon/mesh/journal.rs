@@ -1,8 +1,12 @@
 //! Tokens of what happens in the mesh: who became a peer, and who is none any more, and why.
+//!
+//! They are written on a thread of their own: the tunnels wait for no disk.
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use jis::{Name, SecretKey};
 use tibet_core::{Draft, FileStore, Fsync, Micros, Minter, Provider, StoreError, object};
@@ -10,9 +14,13 @@ use tibet_registry::Zone;
 
 use crate::system;
 
-/// The log, on this device's disk and signed with its log key.
+/// Tokens that wait for the disk: more than peers come and go while one hangs.
+const MAX_WAITING: usize = 4096;
+
+/// The log, on this device's disk and signed with its log key. What was noted is written before it is dropped.
 pub(super) struct Journal {
-    provider: Mutex<Provider<FileStore>>,
+    notes: Option<SyncSender<(Draft, Micros)>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 /// Why somebody is a peer or not.
@@ -47,7 +55,23 @@ impl Journal {
             tracing::warn!(bytes = recovered.bytes, path = %path.display(), "a half-written token was cut off");
         }
         let minter = Minter::new(actor.as_str()).signer(Arc::new(key));
-        Ok(Self { provider: Mutex::new(Provider::new(minter, store)?) })
+        let mut provider = Provider::new(minter, store)?;
+        let (notes, waiting) = sync_channel::<(Draft, Micros)>(MAX_WAITING);
+        let write = move || {
+            for (draft, at) in waiting {
+                let Ok([a, b, c, d, ..]) = system::random::<8>() else { return };
+                if let Err(error) = provider.create(draft, at, [a, b, c, d]) {
+                    tracing::error!(%error, "a token could not be written");
+                }
+            }
+        };
+        let writer = thread::Builder::new().name("mesh log".to_owned()).spawn(write);
+        let writer = writer.map_err(|error| StoreError::File {
+            path: path.to_owned(),
+            kind: error.kind(),
+            message: error.to_string(),
+        })?;
+        Ok(Self { notes: Some(notes), writer: Some(writer) })
     }
 
     /// Writes down what has become of `peer`.
@@ -60,12 +84,18 @@ impl Journal {
             .erin(object! { "peer" => peer.as_str() })
             .eraan([peer.as_str()])
             .erachter(reason.to_string());
-        let Ok(random) = system::random::<8>() else { return };
         let Some(now) = Micros::from_micros(system::now().as_millis().saturating_mul(1000)) else { return };
-        let random = [random[0], random[1], random[2], random[3]];
-        let mut provider = self.provider.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = provider.create(draft, now, random) {
-            tracing::error!(%error, "a token could not be written");
+        if self.notes.as_ref().is_none_or(|notes| notes.try_send((draft, now)).is_err()) {
+            tracing::error!(peer = %peer, "a token could not be written: too many wait for the disk");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.notes = None;
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the log of the mesh is not written to its end");
         }
     }
 }

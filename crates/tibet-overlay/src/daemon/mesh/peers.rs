@@ -138,7 +138,12 @@ impl Core {
     }
 
     /// Looks a device's record up, and goes by what that says now.
-    async fn look_up(&self, mesh: &MeshNode, name: &Name, wanted: bool) -> Result<Peer, AdmitError> {
+    pub(super) async fn look_up(
+        &self,
+        mesh: &MeshNode,
+        name: &Name,
+        wanted: bool,
+    ) -> Result<Peer, AdmitError> {
         let client = self.remote.client();
         let before = mesh.peer(name);
         let route = client.resolve(name, || None).await;
