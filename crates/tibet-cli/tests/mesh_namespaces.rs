@@ -6,15 +6,18 @@
 //! | `mesh_lab/moving.rs` | addresses, routers, interfaces and nodes that change in the middle of a transfer |
 //! | `mesh_lab/relay.rs` | what the relay sees |
 //! | `mesh_lab/programs.rs` | names by DNS, and an ordinary user without a TUN device |
+//! | `mesh_lab/mqtt.rs` | a broker and its clients, by name |
 //! | `mesh_lab/narrow.rs` | a link that carries 1280 bytes |
 //! | `mesh_lab/revoked.rs` | a device whose key is revoked |
 //!
-//! Needs root, `ip` and `nft`. Without them the tests say so in one line and pass, unless `TIBET_REQUIRE_ALL` is set, as it is in CI.
+//! Needs root, `ip` and `nft`, and one of them `mosquitto` with its clients. Without them the tests say so in one line and pass, unless `TIBET_REQUIRE_ALL` is set, as it is in CI.
 
 #![allow(clippy::print_stdout, reason = "what was measured, and what was skipped")]
 
 #[path = "mesh_lab/moving.rs"]
 mod moving;
+#[path = "mesh_lab/mqtt.rs"]
+mod mqtt;
 #[path = "mesh_lab/narrow.rs"]
 mod narrow;
 #[path = "mesh_lab/programs.rs"]

@@ -12,17 +12,17 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, r
 use tibet_cli::overlay::lab::{Lab, PORT, Transfer};
 
 /// Words that programs send.
-const PLAIN: &[u8] = b"these words are for nobody but the other device ";
+pub(super) const PLAIN: &[u8] = b"these words are for nobody but the other device ";
 
 /// Reads all packets of a machine, and counts those with the words.
-struct Capture {
+pub(super) struct Capture {
     ended: Arc<AtomicBool>,
     packets: Arc<AtomicU64>,
     thread: JoinHandle<u64>,
 }
 
 impl Capture {
-    fn start(lab: &Lab, machine: &str) -> Self {
+    pub(super) fn start(lab: &Lab, machine: &str) -> Self {
         let socket = lab.within(machine, || {
             // ETH_P_ALL in network order: every packet, whichever way it goes (packet(7)).
             let all = NonZeroU32::new(u32::from(3_u16.to_be())).map(Protocol::from_raw);
@@ -48,7 +48,7 @@ impl Capture {
     }
 
     /// How many packets there were, and how many had the words.
-    fn end(self) -> (u64, u64) {
+    pub(super) fn end(self) -> (u64, u64) {
         self.ended.store(true, Ordering::Relaxed);
         let with_words = self.thread.join().expect("no panic");
         (self.packets.load(Ordering::Relaxed), with_words)

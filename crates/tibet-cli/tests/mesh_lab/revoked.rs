@@ -25,6 +25,14 @@ fn falls_silent(topology: Topology) {
         topology.direct(),
         last.unwrap_or_default().as_secs_f64()
     );
+    // What it was told of was forgotten with the process; the node was not.
+    ready.pair.restart_device(0).expect("started");
+    let said = || ready.pair.device(0).said();
+    let silence = || said().contains("does not answer").then_some(());
+    let refused = ready.pair.lab.wait("the node's silence", HEARD * 3, silence);
+    refused.unwrap_or_else(|error| panic!("{error}\n{}", said()));
+    assert!(ready.echo.once(Duration::from_secs(2)).is_none(), "a stolen key came back\n{}", said());
+    assert_eq!(ready.pair.peer(1).map(|peer| peer.name), None, "it is nobody's peer");
 }
 
 #[test]

@@ -73,6 +73,8 @@ impl Drop for Daemon {
 pub struct Pair {
     /// The machines. Declared last of all that is dropped.
     devices: [Daemon; 2],
+    /// What `up` was given at each.
+    up: [Vec<String>; 2],
     node: Option<Daemon>,
     runtime: tokio::runtime::Runtime,
     /// The machines.
@@ -101,15 +103,17 @@ impl Pair {
                 return Err(LabError::new(String::from_utf8_lossy(&made.stderr)));
             }
         }
-        let device = |at: usize| {
-            let (machine, peer) = (Self::MACHINES[at], Self::NAMES[1 - at]);
-            let mut command = lab.command(machine, machine);
-            command.args(["--node", Self::node_address(&lab), "up", "--no-discovery"]);
-            command.args(["--trust", &format!("{peer}=0.95")]).args(up[at]);
-            Daemon::start(&mut command, lab.state(&format!("{machine}.log")))
-        };
-        let devices = [device(0)?, device(1)?];
-        Ok(Self { devices, node: Some(node), runtime, lab })
+        let up = up.map(|arguments| arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let devices = [Self::up(&lab, 0, &up[0])?, Self::up(&lab, 1, &up[1])?];
+        Ok(Self { devices, up, node: Some(node), runtime, lab })
+    }
+
+    fn up(lab: &Lab, at: usize, arguments: &[String]) -> Result<Daemon, LabError> {
+        let (machine, peer) = (Self::MACHINES[at], Self::NAMES[1 - at]);
+        let mut command = lab.command(machine, machine);
+        command.args(["--node", Self::node_address(lab), "up", "--no-discovery"]);
+        command.args(["--trust", &format!("{peer}=0.95")]).args(arguments);
+        Daemon::start(&mut command, lab.state(&format!("{machine}.log")))
     }
 
     fn node_address(lab: &Lab) -> &'static str {
@@ -132,6 +136,18 @@ impl Pair {
     pub fn restart_node(&mut self) -> Result<(), LabError> {
         drop(self.node.take());
         self.node = Some(Self::serve(&self.lab)?);
+        Ok(())
+    }
+
+    /// A device ends at once, and another begins with its files.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn restart_device(&mut self, at: usize) -> Result<(), LabError> {
+        let _ = self.devices[at].child.kill();
+        let _ = self.devices[at].child.wait();
+        self.devices[at] = Self::up(&self.lab, at, &self.up[at])?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! Each of these runs on a thread of its own that has moved into the machine's namespace; its sockets stay there.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -32,7 +32,7 @@ impl Server {
     /// # Errors
     ///
     /// There is no such machine or address.
-    pub fn start(lab: &Lab, machine: &str, address: impl Into<std::net::IpAddr>) -> Result<Self, LabError> {
+    pub fn start(lab: &Lab, machine: &str, address: impl Into<IpAddr>) -> Result<Self, LabError> {
         let at = SocketAddr::new(address.into(), PORT);
         let (udp, tcp) = lab.within(machine, move || Ok((UdpSocket::bind(at)?, TcpListener::bind(at)?)))?;
         udp.set_read_timeout(Some(TICK))?;
@@ -114,9 +114,14 @@ impl Echo {
     /// # Errors
     ///
     /// The machine has no way to the address.
-    pub fn start(lab: &Lab, machine: &str, peer: Ipv6Addr) -> Result<Self, LabError> {
+    pub fn start(lab: &Lab, machine: &str, peer: impl Into<IpAddr>) -> Result<Self, LabError> {
+        let peer = peer.into();
         let socket = lab.within(machine, move || {
-            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+            let any: IpAddr = match peer {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
             socket.connect((peer, PORT))?;
             Ok(socket)
         })?;
