@@ -6,6 +6,7 @@ mod figures;
 mod roam;
 mod throughput;
 mod times;
+mod ways;
 
 use std::path::PathBuf;
 
@@ -29,7 +30,7 @@ enum What {
     Times,
     /// From a change of address until traffic flows again, under iperf3
     Roam,
-    /// What goes through a tunnel, beside the bare cable and wireguard-go
+    /// What goes through a tunnel, beside the bare cable and the tunnels of others, as far as they are installed
     Throughput,
 }
 

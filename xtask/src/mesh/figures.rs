@@ -21,11 +21,20 @@ impl Figures {
 
     /// `p50 / p99` in milliseconds, by nearest rank; a dash where there is nothing.
     pub(super) fn spread(&self) -> String {
+        self.spread_as(ms)
+    }
+
+    /// The same in microseconds.
+    pub(super) fn spread_in_us(&self) -> String {
+        self.spread_as(|time| format!("{:.0}", time.as_secs_f64() * 1e6))
+    }
+
+    fn spread_as(&self, say: impl Fn(Duration) -> String) -> String {
         let mut sorted = self.0.clone();
         sorted.sort();
         let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1));
         match (rank(50), rank(99)) {
-            (Some(half), Some(most)) => format!("{} / {}", ms(*half), ms(*most)),
+            (Some(half), Some(most)) => format!("{} / {}", say(*half), say(*most)),
             _ => "–".to_owned(),
         }
     }

@@ -1,146 +1,98 @@
-//! How much goes through a tunnel, beside the bare cable and `wireguard-go` between the same two machines.
+//! How much goes through a tunnel, beside the bare cable and the tunnels of others between the same two machines.
 
-use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
 use serde_json::Value;
-use tibet_cli::overlay::lab::{Daemon, Echo, Lab, LabError, Layout, Nat, Pair, Server, Topology};
+use tibet_cli::overlay::lab::{Echo, LabError};
 
 use super::figures::Figures;
+use super::ways::{MTU, Machines, Way};
 use crate::Outcome;
 
-/// Seconds that each transfer takes.
+/// Seconds that each transfer takes, and each row of small datagrams.
 const SECONDS: u64 = 5;
+const SMALL_SECONDS: u64 = 2;
+/// Bytes of a small datagram.
+const SMALL: &str = "64";
 /// Datagrams there and back, one after the other.
 const ECHOES: usize = 3000;
 const SOON: Duration = Duration::from_secs(15);
-/// What `tibet-overlay` is given, and `wireguard-go` as well.
-const MTU: &str = "1420";
+
+/// What was measured on one way.
+#[derive(Default)]
+struct Row {
+    rates: Vec<f64>,
+    costs: Vec<f64>,
+    small: Vec<f64>,
+    trips: Figures,
+}
 
 pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
-    for needed in [("iperf3", "--version"), ("wireguard-go", "--version"), ("wg", "--version")] {
+    for needed in [("iperf3", "--version"), ("wg", "--version")] {
         if Command::new(needed.0).arg(needed.1).stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
         {
             return Err(format!("{} is not installed", needed.0).into());
         }
     }
     println!(
-        "{runs} runs of {SECONDS} s each, one way after the other: iperf3 over TCP between two machines on one cable, MTU {MTU} in tunnels. All processes of both ends"
+        "{runs} runs, one way after the other: iperf3 over TCP for {SECONDS} s between two machines on one cable, MTU {MTU} in tunnels. All processes of both ends share"
     );
     println!(
-        "share the processors of this computer. Round trips: {ECHOES} datagrams, one outstanding, in ms, p50 / p99.\n"
+        "the processors of this computer. Small: datagrams of {SMALL} bytes that arrive in a second while more are sent than can. Round trips: {ECHOES} datagrams of 8 bytes,"
     );
+    println!("one outstanding, in µs, p50 / p99. Medians of all runs.\n");
     let machines = Machines::start(program).map_err(|error| error.to_string())?;
-    println!("| way | Mbit/s, median | of wireguard-go | processor time for a GB | round trip |");
-    println!("|---|--:|--:|--:|--:|");
-    let mut found: Vec<(Way, Vec<f64>, Vec<f64>, Figures)> =
-        Way::ALL.map(|way| (way, Vec::new(), Vec::new(), Figures::default())).into();
+    let mut rows: Vec<Row> = machines.ways.iter().map(|_| Row::default()).collect();
     for _ in 0..runs {
-        for (way, rates, costs, trips) in &mut found {
-            let (rate, cost) = machines.transfer(*way).map_err(|error| error.to_string())?;
-            rates.push(rate);
-            costs.extend(cost);
-            trips.extend(machines.echoes(*way).map_err(|error| error.to_string())?);
+        for (way, row) in machines.ways.iter().zip(&mut rows) {
+            machines.measure(way, row).map_err(|error| format!("{}: {error}", way.name))?;
         }
     }
-    let other = found.iter().find(|(way, ..)| *way == Way::WireGuardGo).map(|(_, rates, ..)| median(rates));
-    for (way, rates, costs, trips) in &found {
-        let rate = median(rates);
-        let ratio = rate / other.unwrap_or(f64::NAN);
-        let cost = if costs.is_empty() { "–".to_owned() } else { format!("{:.1} s", median(costs)) };
-        println!("| {} | {rate:.0} | {ratio:.2} | {cost} | {} |", way.name(), trips.spread());
+    println!(
+        "| way | Mbit/s | the mesh carries | processor time for a GB, both ends | small datagrams | round trip |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|");
+    let mesh = rows.get(1).map_or(f64::NAN, |row| median(&row.rates));
+    for (way, row) in machines.ways.iter().zip(&rows) {
+        let rate = median(&row.rates);
+        let cost =
+            if row.costs.is_empty() { "–".to_owned() } else { format!("{:.1} s", median(&row.costs)) };
+        println!(
+            "| {} | {rate:.0} | {:.2} × | {cost} | {:.0}/s | {} |",
+            way.name,
+            mesh / rate,
+            median(&row.small),
+            row.trips.spread_in_us()
+        );
     }
     println!("\nMemory of the two devices after it: {} KiB.", machines.memory().join(" and "));
     Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Cable,
-    Mesh,
-    WireGuardGo,
-}
-
-impl Way {
-    const ALL: [Self; 3] = [Self::Cable, Self::Mesh, Self::WireGuardGo];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cable => "the bare cable",
-            Self::Mesh => "the mesh",
-            Self::WireGuardGo => "wireguard-go",
-        }
-    }
-}
-
-/// Two machines with three ways between them.
-struct Machines {
-    addresses: [Ipv6Addr; 3],
-    wireguard: [Daemon; 2],
-    _servers: Vec<Server>,
-    pair: Pair,
-}
-
 impl Machines {
-    fn start(program: &Path) -> Result<Self, LabError> {
-        let topology = Topology::new(Layout::Public, [Nat::None; 2], Nat::None);
-        let up: [&[&str]; 2] = [&["--tun", "tibet0", "--mtu", MTU]; 2];
-        let pair = Pair::start(Lab::new(program, topology, &std::sync::Arc::default())?, up)?;
-        let [_, mesh] = pair.ready()?;
-        let lab = &pair.lab;
-        let cable: Ipv6Addr = "fd00:77::2".parse().map_err(|_| LabError::new("an address"))?;
-        let inside: Ipv6Addr = "fd00:99::2".parse().map_err(|_| LabError::new("an address"))?;
-        let mut keys = Vec::new();
-        let mut wireguard = Vec::new();
-        for (number, machine) in [(1, "a"), (2, "b")] {
-            lab.shell(machine, &format!(
-                "ip addr add fd00:77::{number}/64 dev $(ip -4 -o addr show scope global | awk 'NR == 1 {{ print $2 }}') nodad"
-            ))?;
-            let key = lab.shell(machine, "wg genkey")?.trim().to_owned();
-            let public = lab.shell(machine, &format!("echo {key} | wg pubkey"))?.trim().to_owned();
-            let mut command = Command::new("ip");
-            // Its control socket is in the file system, which the machines share.
-            let interface = interface(number);
-            command.args(["netns", "exec", &lab.netns(machine), "wireguard-go", "-f", &interface]);
-            wireguard.push(Daemon::start(&mut command, lab.state(&format!("wireguard-{machine}.log")))?);
-            keys.push((key, public));
+    fn measure(&self, way: &Way, row: &mut Row) -> Result<(), LabError> {
+        let before = processor_seconds(&way.ends);
+        let taken = self.iperf3(way, &["-t", &SECONDS.to_string()])?;
+        let spent = processor_seconds(&way.ends) - before;
+        row.rates.push(figure(&taken, "sum_received", "bits_per_second")? / 1e6);
+        if !way.ends.is_empty() {
+            row.costs.push(spent / (figure(&taken, "sum_received", "bytes")? / 1e9));
         }
-        for (number, machine) in [(1_usize, "a"), (2, "b")] {
-            let interface = interface(number);
-            let (own, other) = (&keys[number - 1].0, &keys[2 - number].1);
-            let peer = 3 - number;
-            lab.wait("wireguard-go", SOON, || lab.shell(machine, &format!("wg show {interface}")).ok())?;
-            lab.shell(machine, &format!(
-                "umask 077; echo {own} > /tmp/{interface}.key; wg set {interface} private-key /tmp/{interface}.key listen-port 51820 \
-                 peer {other} allowed-ips fd00:99::{peer}/128 endpoint '[fd00:77::{peer}]:51820'; rm /tmp/{interface}.key; \
-                 ip addr add fd00:99::{number}/64 dev {interface} nodad; ip link set {interface} mtu {MTU} up"
-            ))?;
-        }
-        let addresses = [cable, mesh, inside];
-        let servers =
-            addresses.iter().map(|at| Server::start(lab, "b", *at)).collect::<Result<Vec<_>, _>>()?;
-        let mut echo = Echo::start(lab, "a", mesh)?;
-        lab.wait("a direct path", SOON, || {
-            let _ = echo.once(Duration::from_millis(50));
-            pair.peer(0).is_some_and(|peer| peer.direct).then_some(())
-        })?;
-        let Ok(wireguard) = <[Daemon; 2]>::try_from(wireguard) else {
-            return Err(LabError::new("two machines"));
-        };
-        Ok(Self { addresses, wireguard, _servers: servers, pair })
+        let taken = self.iperf3(way, &["-t", &SMALL_SECONDS.to_string(), "-u", "-l", SMALL, "-b", "0"])?;
+        let (sent, lost) = (figure(&taken, "sum", "packets")?, figure(&taken, "sum", "lost_packets")?);
+        row.small.push((sent - lost) / figure(&taken, "sum", "seconds")?);
+        let mut echo = Echo::start(&self.pair.lab, "a", way.address)?;
+        row.trips.extend((0..ECHOES).filter_map(|_| echo.once(Duration::from_secs(1))));
+        Ok(())
     }
 
-    fn address(&self, way: Way) -> Ipv6Addr {
-        self.addresses[way as usize]
-    }
-
-    /// Mbit/s, and the processor seconds that the two ends of the tunnel took for each 10⁹ bytes.
-    fn transfer(&self, way: Way) -> Result<(f64, Option<f64>), LabError> {
+    /// From `a` to `b` on this way, and iperf3's report of it.
+    fn iperf3(&self, way: &Way, arguments: &[&str]) -> Result<Value, LabError> {
         let lab = &self.pair.lab;
-        let address = self.address(way).to_string();
+        let address = way.address.to_string();
         let iperf3 = |machine: &str, arguments: &[&str]| {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", &lab.netns(machine), "iperf3"]).args(arguments);
@@ -149,37 +101,17 @@ impl Machines {
         let mut listening =
             iperf3("b", &["-s", "-1", "-B", &address]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let listens = lab.wait("iperf3", SOON, || {
-            let listens = lab.shell("b", "cat /proc/net/tcp6").unwrap_or_default();
+            let listens = lab.shell("b", "cat /proc/net/tcp /proc/net/tcp6").unwrap_or_default();
             // 5201, listening.
             listens.lines().any(|line| line.contains(":1451 ") && line.contains(" 0A ")).then_some(())
         });
-        let ends: Vec<u32> = match way {
-            Way::Cable => Vec::new(),
-            Way::Mesh => [0, 1].map(|at| self.pair.device(at).id()).into(),
-            Way::WireGuardGo => self.wireguard.iter().map(Daemon::id).collect(),
-        };
-        let measured = listens.and_then(|_| {
-            let before = processor_seconds(&ends);
-            let output = iperf3("a", &["-c", &address, "-t", &SECONDS.to_string(), "-J"]).output()?;
-            let spent = processor_seconds(&ends) - before;
-            let report: Value = serde_json::from_slice(&output.stdout)
-                .map_err(|error| LabError::new(format!("iperf3: {error}")))?;
-            let received = &report["end"]["sum_received"];
-            let (Some(rate), Some(bytes)) =
-                (received["bits_per_second"].as_f64(), received["bytes"].as_f64())
-            else {
-                return Err(LabError::new(format!("iperf3: {}", report["error"])));
-            };
-            Ok((rate / 1e6, (!ends.is_empty()).then(|| spent / (bytes / 1e9))))
+        let report = listens.and_then(|_| {
+            let output = iperf3("a", &[&["-c", &address, "-J"], arguments].concat()).output()?;
+            serde_json::from_slice(&output.stdout).map_err(|error| LabError::new(format!("iperf3: {error}")))
         });
         let _ = listening.kill();
         let _ = listening.wait();
-        measured
-    }
-
-    fn echoes(&self, way: Way) -> Result<Vec<Duration>, LabError> {
-        let mut echo = Echo::start(&self.pair.lab, "a", self.address(way))?;
-        Ok((0..ECHOES).filter_map(|_| echo.once(Duration::from_secs(1))).collect())
+        report
     }
 
     /// What the two devices hold in memory.
@@ -193,9 +125,10 @@ impl Machines {
     }
 }
 
-/// One name for each machine: a control socket bears it.
-fn interface(number: impl std::fmt::Display) -> String {
-    format!("wg{}-{number}", std::process::id() % 100_000_000)
+/// A number of iperf3's report.
+fn figure(report: &Value, sum: &str, name: &str) -> Result<f64, LabError> {
+    let found = report["end"][sum][name].as_f64();
+    found.ok_or_else(|| LabError::new(format!("iperf3 does not say {sum}.{name}: {}", report["error"])))
 }
 
 /// Time that these processes have had, in user and in kernel mode.
