@@ -7,8 +7,12 @@ use std::net::Ipv6Addr;
 
 /// Bytes of an IPv6 header (RFC 8200 §3).
 const HEADER: usize = 40;
+/// Extension headers that no packet of the mesh needs and that could say where else it is from or goes: hop-by-hop options, routing, destination options, mobility,
+/// HIP, Shim6 (IANA's list of extension headers). Fragments are what is left of a long datagram, and IPsec is its ends' own affair.
+const CHAINS: [u8; 6] = [0, 43, 60, 135, 139, 140];
+const FRAGMENT: u8 = 44;
 
-/// An IPv6 packet whose lengths are sound. Nothing behind its fixed header has been looked at.
+/// An IPv6 packet whose lengths are sound and whose header is not followed by others (but for that of a fragment). What it carries has not been looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InnerPacket<'a> {
     /// Whom it says it is from.
@@ -32,6 +36,9 @@ pub enum InnerReject {
     /// Its length field promises more than is there.
     #[error("cut off")]
     CutOff,
+    /// Extension headers follow its header.
+    #[error("with extension headers")]
+    Chain,
     /// It is not from the one end of the tunnel.
     #[error("from an address that is not its sender's")]
     Source,
@@ -52,6 +59,11 @@ impl<'a> InnerPacket<'a> {
         }
         let length = HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
         let bytes = bytes.get(..length).ok_or(InnerReject::CutOff)?;
+        // A fragment says first what it is a fragment of.
+        let next = if header[6] == FRAGMENT { bytes.get(HEADER) } else { Some(&header[6]) };
+        if next.is_none_or(|next| CHAINS.contains(next)) {
+            return Err(InnerReject::Chain);
+        }
         let address = |at: usize| Ipv6Addr::from(std::array::from_fn::<u8, 16, _>(|byte| header[at + byte]));
         Ok(Self { source: address(8), destination: address(24), bytes })
     }
@@ -125,6 +137,27 @@ mod tests {
             other[0] = version << 4;
             assert_eq!(InnerPacket::read(&other), Err(InnerReject::Version));
         }
+    }
+
+    /// SECURITY 3.2 row 79: what could lead a packet elsewhere, or hide what it is, stands in no packet of the mesh.
+    #[test]
+    fn row_79_a_chain_of_extension_headers_is_refused() {
+        let (a, b) = addresses();
+        let read = |next: u8, payload: &[u8]| {
+            let mut bytes = packet(a, b, payload);
+            bytes[6] = next;
+            InnerPacket::read(&bytes).map(|packet| packet.bytes.len())
+        };
+        for next in CHAINS {
+            assert_eq!(read(next, &[17; 8]), Err(InnerReject::Chain), "{next}");
+            assert_eq!(read(FRAGMENT, &[next; 8]), Err(InnerReject::Chain), "a fragment of {next}");
+        }
+        assert_eq!(read(FRAGMENT, &[]), Err(InnerReject::Chain), "a fragment of nothing");
+        // TCP, UDP, ICMPv6, IPsec, nothing at all; and a piece of a long datagram.
+        for next in [6, 17, 50, 51, 58, 59] {
+            assert_eq!(read(next, &[0; 8]), Ok(48), "{next}");
+        }
+        assert_eq!(read(FRAGMENT, &[17; 8]), Ok(48));
     }
 
     proptest! {
