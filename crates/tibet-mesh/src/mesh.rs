@@ -45,13 +45,11 @@ use crate::inner::InnerPacket;
 use crate::paths::Paths;
 use crate::probe::{ProbeKeys, Session};
 use crate::routes::Routes;
-use crate::tunnels::Tunnels;
+use crate::tunnels::{REJECT_AFTER, Tunnels};
 use relays::Relay;
 
 /// Datagrams, packets or events that wait for the owner, who fetches them after every call.
 const MAX_QUEUED: usize = 4096;
-/// How long a session holds (WireGuard's REJECT_AFTER_TIME).
-const REJECT_AFTER: Duration = Duration::from_secs(180);
 
 /// A device's part of the mesh.
 #[derive(Debug)]

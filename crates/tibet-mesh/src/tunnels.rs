@@ -8,10 +8,12 @@
 //! | everything else | an index that one of our tunnels has given out |
 //!
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
+//! It is shown places instead of addresses, of which there are few.
 //! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
 
 mod limits;
 pub use limits::HANDSHAKES_PER_SECOND;
+mod places;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,9 +33,14 @@ use jis::{Fingerprint, TransportKey, TransportSecret};
 
 use crate::routes::MAX_PEERS;
 use limits::{Allowance, Tally};
+use places::{Place, Places};
 
 /// How often tunnels look at their timers.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a session holds (WireGuard's REJECT_AFTER_TIME).
+pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
+/// How soon a handshake is begun again (WireGuard's REKEY_TIMEOUT).
+const BEGIN_AGAIN: Duration = Duration::from_secs(5);
 
 /// All tunnels of a device.
 pub struct Tunnels {
@@ -43,6 +50,7 @@ pub struct Tunnels {
     /// Asks for no cookie, and for one always.
     usual: Arc<RateLimiter>,
     strict: Arc<RateLimiter>,
+    places: Places,
     admitted: Tally,
     mtu: u16,
     peers: BTreeMap<Fingerprint, Tunnel>,
@@ -56,6 +64,10 @@ struct Tunnel {
     tunn: Tunn,
     key: TransportKey,
     asked: Allowance,
+    /// When the peer last spoke in a session.
+    heard: Option<Duration>,
+    /// When a handshake was last begun in the place of one of the peer's that was too old.
+    begun_instead: Option<Duration>,
     /// Whether it has anything to wait for.
     awake: bool,
 }
@@ -118,6 +130,7 @@ impl Tunnels {
     /// No tunnels yet, for whoever holds `secret`. Packets are padded up to multiples of 16 bytes within `mtu`.
     #[must_use]
     pub fn new(secret: &TransportSecret, mtu: u16) -> Self {
+        let places = Places::new(secret);
         let secret = x25519::StaticSecret::from(*secret.to_bytes());
         let public = x25519::PublicKey::from(&secret);
         Self {
@@ -126,6 +139,7 @@ impl Tunnels {
             strict: Arc::new(RateLimiter::new(&public, 0)),
             secret,
             public,
+            places,
             admitted: Tally::default(),
             mtu,
             peers: BTreeMap::new(),
@@ -154,7 +168,10 @@ impl Tunnels {
             Arc::clone(&self.usual),
         );
         self.by_key.insert(*key.as_bytes(), peer);
-        self.peers.insert(peer, Tunnel { tunn, key, asked: Allowance::default(), awake: false });
+        self.peers.insert(
+            peer,
+            Tunnel { tunn, key, asked: Allowance::default(), heard: None, begun_instead: None, awake: false },
+        );
         true
     }
 
@@ -199,10 +216,11 @@ impl Tunnels {
             return Opened::Refused(Refusal::NoPeer);
         }
         if self.admitted.begins_second(now) {
-            // They remember every address until they are told that its second is over.
+            // They remember every place until they are told that its second is over.
             self.usual.try_reset_count();
             self.strict.try_reset_count();
         }
+        let from = self.places.of(from);
         let limiter = if begins && !self.admitted.take() { &self.strict } else { &self.usual };
         let message = match admit(limiter, from, Packet::from_bytes(message), transmit) {
             Ok(message) => message,
@@ -226,6 +244,7 @@ impl Tunnels {
         wake(&mut self.next_tick, tunnel, now);
         match tunnel.tunn.handle_incoming_packet(message) {
             TunnResult::WriteToTunnel(packet) => {
+                tunnel.heard = Some(now);
                 // Whoever answered a handshake may speak from the first packet on.
                 self.flush(peer, transmit);
                 if packet.is_empty() { Opened::Heard(peer) } else { Opened::Packet(peer, take(packet)) }
@@ -242,6 +261,10 @@ impl Tunnels {
                 Opened::Heard(peer)
             }
             TunnResult::Done => Opened::Heard(peer),
+            TunnResult::Err(WireGuardError::WrongTai64nTimestamp) => {
+                self.begin_instead(peer, now, transmit);
+                Opened::Refused(Refusal::Bad)
+            }
             TunnResult::Err(_) => Opened::Refused(Refusal::Bad),
         }
     }
@@ -284,6 +307,22 @@ impl Tunnels {
         Some(TunnelStats { since_handshake, sent: bytes(sent), received: bytes(received) })
     }
 
+    /// Begins a handshake with a peer whose own had a date before one that was there already. It may be an old one that somebody sends again; but it may also be
+    /// that the peer's clock was ahead for a while, and then no handshake of its own would be taken until that date (SECURITY R43, CVE-2021-46873). So where no session
+    /// is in use we begin, as seldom as an honest peer does: towards the peer, never back.
+    fn begin_instead(&mut self, peer: Fingerprint, now: Duration, transmit: &mut impl FnMut(TunnelTransmit)) {
+        let Some(tunnel) = self.peers.get_mut(&peer) else { return };
+        let within = |at: Option<Duration>, time| at.is_some_and(|at| now.saturating_sub(at) < time);
+        if within(tunnel.heard, REJECT_AFTER) || within(tunnel.begun_instead, BEGIN_AGAIN) {
+            return;
+        }
+        if let Some(begun) = tunnel.tunn.format_handshake_initiation(false) {
+            tunnel.begun_instead = Some(now);
+            let datagram = self.outgoing(peer, begun.into());
+            transmit(TunnelTransmit { to: TunnelDestination::Peer(peer), datagram });
+        }
+    }
+
     /// Whose tunnel has given out the index that a message other than an initiation bears.
     fn owner(&self, message: &[u8]) -> Option<Fingerprint> {
         // A response names its own index first.
@@ -296,11 +335,15 @@ impl Tunnels {
     fn sender(&self, message: &WgKind) -> Result<Fingerprint, Refusal> {
         let index = match message {
             WgKind::HandshakeInit(message) => {
+                is_sound(&message.unencrypted_ephemeral)?;
                 let begun = parse_handshake_anon(&self.secret, &self.public, message);
                 let begun = begun.map_err(|_| Refusal::Bad)?;
                 return self.by_key.get(&begun.peer_static_public).copied().ok_or(Refusal::NoPeer);
             }
-            WgKind::HandshakeResp(message) => message.receiver_idx.get(),
+            WgKind::HandshakeResp(message) => {
+                is_sound(&message.unencrypted_ephemeral)?;
+                message.receiver_idx.get()
+            }
             WgKind::CookieReply(message) => message.receiver_idx.get(),
             WgKind::Data(message) => message.header.receiver_idx.get(),
         };
@@ -339,10 +382,15 @@ impl std::fmt::Debug for Tunnels {
     }
 }
 
+/// Whether the agreement with this key is a secret: with one of small order it is zero for whoever looks (SECURITY 3.2 row 39).
+fn is_sound(ephemeral: &[u8; 32]) -> Result<(), Refusal> {
+    TransportKey::from_bytes(ephemeral).map(|_| ()).map_err(|_| Refusal::Bad)
+}
+
 /// Has a limiter look at a message. A cookie that it asks for goes back.
 fn admit(
     limiter: &RateLimiter,
-    from: SocketAddr,
+    from: Place,
     message: Packet,
     transmit: &mut impl FnMut(TunnelTransmit),
 ) -> Result<WgKind, Refusal> {
