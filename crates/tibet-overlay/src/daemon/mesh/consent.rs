@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
 
-use jis::{Fingerprint, Punch, Signed, UnixTime};
+use jis::{Endpoint, Fingerprint, Punch, Signed, UnixTime};
 use tibet_mesh::{ProbeKeys, Role};
 
 use super::MeshNode;
@@ -140,7 +140,8 @@ impl Core {
 
     fn begin(&self, mesh: &MeshNode, peer: &Peer, nonces: [&[u8; 16]; 2], role: Role, theirs: &Punch) {
         let keys = ProbeKeys::agree(&mesh.secret, &peer.transport, nonces[0], nonces[1], role);
-        mesh.engine.with(|machine, now| machine.begin(&peer.fingerprint, keys, &theirs.candidates, now));
+        let candidates = elsewhere(&theirs.candidates, &self.presence().endpoints);
+        mesh.engine.with(|machine, now| machine.begin(&peer.fingerprint, keys, &candidates, now));
     }
 
     fn consent(&self, peer: &Peer, answers: [u8; 16]) -> Option<Signed<Punch>> {
@@ -161,5 +162,27 @@ impl Core {
             candidates,
         };
         Signed::seal(punch, &identity.key).ok()
+    }
+}
+
+/// What of `named` is not where we are ourselves: no peer is there (SECURITY R58, 3.2 row 55), not even one in another home with the very same address.
+fn elsewhere(named: &[Endpoint], own: &[Endpoint]) -> Vec<Endpoint> {
+    named.iter().filter(|endpoint| !own.contains(endpoint)).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SECURITY 3.2 row 55, R58.
+    #[test]
+    fn row_55_our_own_addresses_are_not_looked_for_in_a_peers_consent() {
+        let endpoints = |texts: &[&str]| -> Vec<Endpoint> {
+            texts.iter().map(|text| text.parse().expect("endpoint")).collect()
+        };
+        let own = endpoints(&["192.168.1.10:7150", "203.0.113.1:40001", "[2001:db8::1]:7150"]);
+        let named =
+            endpoints(&["203.0.113.1:40001", "192.168.1.10:7151", "192.168.1.10:7150", "[2001:db8::1]:7150"]);
+        assert_eq!(elsewhere(&named, &own), endpoints(&["192.168.1.10:7151"]));
     }
 }
