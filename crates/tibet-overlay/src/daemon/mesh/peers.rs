@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jis::{Fingerprint, Name, PublicKey, TransportKey};
+use jis::{Fingerprint, Name, PublicKey, RecordTimeError, TransportKey};
 use tibet_mesh::{MeshEvent, Path, PeerError, PeerStatus, RelayId};
 use tibet_registry::Zone;
 use tokio::time::{MissedTickBehavior, interval};
@@ -18,6 +18,7 @@ use super::journal::Reason;
 use crate::client::ResolveError;
 use crate::daemon::answers::trust_in;
 use crate::daemon::shared::Core;
+use crate::system;
 
 /// How often the trust of all peers is looked at.
 const TRUST: Duration = Duration::from_millis(500);
@@ -61,6 +62,8 @@ pub(crate) enum AdmitError {
         "{0} has no transport key in its record: it does not take part in the mesh; there: tibet-overlay up --mesh"
     )]
     NoTransportKey(Name),
+    #[error("{0}: {1}")]
+    Untimely(Name, RecordTimeError),
     #[error("{0} is not trusted here (ROOD)")]
     Distrusted(Name),
     #[error("{0} is in GEEL here, and nobody here has asked for it; --trust {0}=0.7 lets it in")]
@@ -161,6 +164,8 @@ impl Core {
             return Err(AdmitError::NoTransportKey(name.clone()));
         };
         let record = record.claims();
+        // One that was a peer before stays as it is, while nobody can be asked for its next record.
+        record.check_time(system::now()).map_err(|error| AdmitError::Untimely(name.clone(), error))?;
         let Some(transport) = record.transport_key else {
             return Err(AdmitError::NoTransportKey(name.clone()));
         };
