@@ -18,4 +18,6 @@ pub use stack::{
     StackListener, StackPackets, StackStream,
 };
 mod tun;
+#[doc(hidden)]
+pub use tun::halves;
 pub use tun::{MIN_MTU, SPARE, TunConfig, TunCounts, TunDevice, TunError, TunReader, TunWriter};

@@ -41,6 +41,35 @@ const FULL_BATCH: usize = 64;
 /// `EBADFD`: the interface was removed while it was open.
 const GONE: i32 = 77;
 
+/// What is done to packets between tunnels and the kernel, without a device: for fuzzing, and of no use to a program.
+#[doc(hidden)]
+pub mod halves {
+    use bytes::BytesMut;
+
+    use super::join::Rows;
+    use super::split;
+
+    /// The packets of what the kernel has handed over with offload; `None` if it contradicts itself.
+    pub fn cut(frame: &mut [u8]) -> Option<Vec<BytesMut>> {
+        let mut batch = Vec::new();
+        split::split(frame, &mut batch).ok().map(|()| batch)
+    }
+
+    /// What the kernel is handed for these packets, call by call, each with the header that offload has.
+    #[must_use]
+    pub fn join(packets: &[BytesMut], datagrams: bool) -> Vec<Vec<u8>> {
+        let (mut rows, mut frames) = (Rows::default(), Vec::new());
+        rows.plan(packets, true, datagrams);
+        let collect = |frame: &[std::io::IoSlice<'_>], _: &_| {
+            frames.push(frame.iter().flat_map(|piece| piece.to_vec()).collect());
+            Ok(())
+        };
+        // What only collects does not fail.
+        let _ = rows.write(packets, true, collect);
+        frames
+    }
+}
+
 /// Bytes of room behind every packet that is read.
 pub const SPARE: usize = 16;
 /// Smallest MTU an IPv6 link may have (RFC 8200 §5).
