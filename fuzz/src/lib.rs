@@ -10,24 +10,35 @@
 pub mod bodies;
 pub mod challenge;
 pub mod compact;
+pub mod dns;
 pub mod encodings;
 pub mod endpoint;
 pub mod frame;
 pub mod honest;
+pub mod inner;
 pub mod intents;
 pub mod json;
+pub mod mesh;
 pub mod msgpack;
 pub mod name;
 pub mod node;
 pub mod question;
 pub mod replay;
 pub mod script;
+pub mod sealed;
+pub mod tun;
 
 /// The part of `tibet-overlay` that reads what strangers send, taken in as it is: the whole crate brings a web server and a database's client along, which
 /// would be built anew with instrumentation and never run.
 #[path = "../../crates/tibet-overlay/src"]
 pub mod overlay {
     pub mod intents;
+}
+
+/// The gate before whoever may only answer, which is no part of the interface of `tibet-mesh`.
+#[path = "../../crates/tibet-mesh/src"]
+pub(crate) mod mesh_parts {
+    pub(crate) mod flows;
 }
 
 /// What became of an input. Only for the names of seeds: `…-accepted` and `…-refused` say what is expected.
@@ -61,7 +72,12 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("f09_challenge", challenge::check),
     ("f10_replay", replay::check),
     ("f12_node", node::check),
+    ("f13_mesh", mesh::check),
     ("f18_compact", compact::check),
     ("f19_question", question::check),
     ("f20_intents", intents::check),
+    ("f21_inner", inner::check),
+    ("f22_sealed", sealed::check),
+    ("f23_dns", dns::check),
+    ("f24_tun", tun::check),
 ];

@@ -8,12 +8,17 @@ mod addresses;
 mod bodies;
 mod challenges;
 mod compact;
+mod dns;
 mod frames;
+mod inner;
 mod intents;
+mod mesh;
 mod names;
 mod nodes;
 mod questions;
+mod sealed;
 mod stories;
+mod tun;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +36,11 @@ fn main() {
     compact::write();
     questions::write();
     intents::write();
+    mesh::write();
+    inner::write();
+    sealed::write();
+    dns::write();
+    tun::write();
 }
 
 /// Writes a seed and sees whether the check holds, and the name's promise with it.
