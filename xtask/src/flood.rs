@@ -4,6 +4,7 @@
 //! twenty times a second. Before that the same pings without the garbage, to compare with.
 
 mod garbage;
+mod mesh;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -35,12 +36,23 @@ const FRESH_FOR: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How long the garbage lasts
-    #[arg(long, default_value_t = 60)]
+    #[command(subcommand)]
+    what: Option<What>,
+    /// How long the garbage lasts, each kind of it
+    #[arg(long, default_value_t = 60, global = true)]
     seconds: u64,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    /// Sends a device of the mesh handshakes, while a peer pings it through their tunnel (root)
+    Mesh(mesh::Options),
+}
+
 pub(crate) fn run(options: &Options) -> Outcome<()> {
+    if let Some(What::Mesh(mesh)) = &options.what {
+        return mesh::run(mesh, options.seconds);
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo).args(["build", "--quiet", "--release", "--bin", "tibet-iot"]).status()?;
     if !built.success() {
@@ -52,11 +64,11 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let sensor = Sensor::start()?;
     let idle = sensor.ping_for(hub, Duration::from_secs(5))?;
     println!("without garbage: {idle}");
-    let before = listener.resident()?;
+    let before = resident(listener.child.id())?;
     let flood = Flood::start(hub)?;
     let under = sensor.ping_for(hub, Duration::from_secs(options.seconds))?;
     let sent = flood.stop()?;
-    let after = listener.resident()?;
+    let after = resident(listener.child.id())?;
     println!("under garbage:   {under}");
     let rate = sent as f64 / options.seconds as f64;
     println!("garbage:         {sent} datagrams sent, {rate:.0} a second");
@@ -203,13 +215,6 @@ impl Listener {
         Ok((Self { child, last }, address))
     }
 
-    /// Memory it has, in KiB.
-    fn resident(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-
     /// Ends it, and gives its last words.
     fn end(&mut self) -> Outcome<String> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id())?).ok_or("no process")?;
@@ -217,6 +222,13 @@ impl Listener {
         self.child.wait()?;
         Ok(self.last.recv()?.ok_or("no summary")?)
     }
+}
+
+/// Memory that a process has, in KiB.
+fn resident(id: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 impl Drop for Listener {

@@ -21,7 +21,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 enum Task {
     /// Measures the workspace against the limits of this machine, and against the Python packages
     Bench(bench::Options),
-    /// Sends a listener garbage at full rate, and looks whether it still serves
+    /// Sends a listener garbage at full rate, or a device of the mesh handshakes, and looks whether it still serves
     Flood(flood::Options),
     /// Has a fleet of simulated devices register with an overlay node, stay alive, move and be looked up
     Load(load::Options),

@@ -8,6 +8,8 @@ mod throughput;
 mod times;
 mod ways;
 
+pub(crate) use throughput::processor_seconds;
+
 use std::path::PathBuf;
 
 use crate::Outcome;

@@ -132,7 +132,7 @@ fn figure(report: &Value, sum: &str, name: &str) -> Result<f64, LabError> {
 }
 
 /// Time that these processes have had, in user and in kernel mode.
-fn processor_seconds(ids: &[u32]) -> f64 {
+pub(crate) fn processor_seconds(ids: &[u32]) -> f64 {
     let ticks = |id: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // What follows the name, which may hold anything, begins with the third field; the times are fields 14 and 15 (proc_pid_stat(5)).
