@@ -38,7 +38,8 @@ pub use routes::{MAX_PEERS, RouteError, Routes};
 mod sample;
 mod tunnels;
 pub use tunnels::{
-    HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats, TunnelTransmit, Tunnels,
+    HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats,
+    TunnelTransmit, Tunnels,
 };
 mod wire;
 pub use wire::{

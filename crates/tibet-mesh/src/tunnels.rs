@@ -4,7 +4,7 @@
 //!
 //! | message | checked before its tunnel sees it |
 //! |---|---|
-//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, a cookie from everybody; a key that is a peer's; when the peer begins too often, a cookie |
+//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, or [`HANDSHAKES_AT_ONCE`], a cookie from everybody; a key that is a peer's; when the peer begins too often, a cookie |
 //! | everything else | an index that one of our tunnels has given out |
 //!
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
@@ -12,7 +12,7 @@
 //! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
 
 mod limits;
-pub use limits::HANDSHAKES_PER_SECOND;
+pub use limits::{HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND};
 mod places;
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use gotatun::x25519;
 use jis::{Fingerprint, TransportKey, TransportSecret};
 
 use crate::routes::MAX_PEERS;
-use limits::{Allowance, Tally};
+use limits::{Admission, Allowance, Seconds};
 use places::{Place, Places};
 
 /// How often tunnels look at their timers.
@@ -51,7 +51,8 @@ pub struct Tunnels {
     usual: Arc<RateLimiter>,
     strict: Arc<RateLimiter>,
     places: Places,
-    admitted: Tally,
+    admitted: Admission,
+    seconds: Seconds,
     mtu: u16,
     peers: BTreeMap<Fingerprint, Tunnel>,
     by_key: BTreeMap<[u8; 32], Fingerprint>,
@@ -140,7 +141,8 @@ impl Tunnels {
             secret,
             public,
             places,
-            admitted: Tally::default(),
+            admitted: Admission::default(),
+            seconds: Seconds::default(),
             mtu,
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -215,13 +217,13 @@ impl Tunnels {
         if !begins && self.owner(&message).is_none() {
             return Opened::Refused(Refusal::NoPeer);
         }
-        if self.admitted.begins_second(now) {
+        if self.seconds.begins(now) {
             // They remember every place until they are told that its second is over.
             self.usual.try_reset_count();
             self.strict.try_reset_count();
         }
         let from = self.places.of(from);
-        let limiter = if begins && !self.admitted.take() { &self.strict } else { &self.usual };
+        let limiter = if begins && !self.admitted.take(now) { &self.strict } else { &self.usual };
         let message = match admit(limiter, from, Packet::from_bytes(message), transmit) {
             Ok(message) => message,
             Err(refusal) => return Opened::Refused(refusal),
@@ -540,7 +542,7 @@ mod tests {
         let mut stranger = tunnels(9, &[2]);
         let flood = stranger.seal(&identity(2), b"flood"[..].into(), NOW).expect("a handshake");
         let mut cookies = 0;
-        for number in 0..HANDSHAKES_PER_SECOND + 500 {
+        for number in 0..HANDSHAKES_AT_ONCE + 500 {
             let from = SocketAddr::from((number.to_be_bytes(), 9));
             b.open(from, flood.clone(), NOW, &mut |transmit| {
                 assert!(transmit.to == TunnelDestination::Back && transmit.datagram.len() < 148);

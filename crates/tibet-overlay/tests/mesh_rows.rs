@@ -71,6 +71,7 @@ async fn row_40_no_tunnel_for_a_transport_key_of_another_identity_or_another_tim
             forwards: vec![forward],
             exposes: Vec::new(),
             dns: None,
+            port_mapping: false,
         };
         let up = laptop.up_in_mesh(&[node.address()], &[(HUB, 0.95)], Some(mesh)).await;
         let status = until(&up, |status| status.mesh.is_some()).await;

@@ -4,48 +4,66 @@ use std::time::Duration;
 
 /// Handshakes in a second that are taken up without a cookie, from everybody together: some 80 µs each (SECURITY R55).
 pub const HANDSHAKES_PER_SECOND: u32 = 2000;
-/// Handshakes that are begun in a peer's name at once without a cookie; one more every second. An honest one begins one in five seconds.
-const BURST: u32 = 5;
+/// How many of them at once: what comes through tunnels waits for them, 16 ms at most (SECURITY T12).
+pub const HANDSHAKES_AT_ONCE: u32 = 200;
 
-/// Handshakes of the present second.
+/// Handshakes from everybody.
+pub(super) type Admission =
+    Bucket<{ 1_000_000 / HANDSHAKES_PER_SECOND as u64 }, { HANDSHAKES_AT_ONCE as u64 }>;
+/// Handshakes that are begun in a peer's name: five at once, one more every second. An honest one begins one in five seconds.
+pub(super) type Allowance = Bucket<1_000_000, 5>;
+
+/// One every so many microseconds, and so many at once.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    second: u64,
-    count: u32,
-}
-
-impl Tally {
-    /// Whether another second has begun since this was asked last.
-    pub(super) fn begins_second(&mut self, now: Duration) -> bool {
-        let begins = self.second != now.as_secs();
-        if begins {
-            (self.second, self.count) = (now.as_secs(), 0);
-        }
-        begins
-    }
-
-    /// Whether one more is within [`HANDSHAKES_PER_SECOND`].
-    pub(super) fn take(&mut self) -> bool {
-        self.count = self.count.saturating_add(1);
-        self.count <= HANDSHAKES_PER_SECOND
-    }
-}
-
-/// Handshakes that a peer may begin.
-#[derive(Debug, Default)]
-pub(super) struct Allowance {
+pub(super) struct Bucket<const MICROS: u64, const MOST: u64> {
     /// When all of them are there again.
     full_at: Duration,
 }
 
-impl Allowance {
+impl<const MICROS: u64, const MOST: u64> Bucket<MICROS, MOST> {
+    const EVERY: Duration = Duration::from_micros(MICROS);
+
     pub(super) fn has_room(&self, now: Duration) -> bool {
-        self.full_at.saturating_sub(now) + Duration::from_secs(1) <= Duration::from_secs(u64::from(BURST))
+        self.full_at.saturating_sub(now) + Self::EVERY <= Duration::from_micros(MICROS * MOST)
     }
 
-    pub(super) fn take(&mut self, now: Duration) {
-        if self.has_room(now) {
-            self.full_at = self.full_at.max(now) + Duration::from_secs(1);
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        let room = self.has_room(now);
+        if room {
+            self.full_at = self.full_at.max(now) + Self::EVERY;
         }
+        room
+    }
+}
+
+/// Tells each second once.
+#[derive(Debug, Default)]
+pub(super) struct Seconds(u64);
+
+impl Seconds {
+    /// Whether another second has begun since this was asked last.
+    pub(super) fn begins(&mut self, now: Duration) -> bool {
+        std::mem::replace(&mut self.0, now.as_secs()) != now.as_secs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SECURITY R55: whatever comes, no second takes more than the rate and what may come at once, and no moment more than the latter.
+    #[test]
+    fn r55_so_many_at_once_and_so_many_a_second() {
+        let mut admission = Admission::default();
+        let start = Duration::from_secs(1000);
+        let at_once = (0..1000).filter(|_| admission.take(start)).count();
+        assert_eq!(at_once, usize::try_from(HANDSHAKES_AT_ONCE).expect("few"));
+        let next = |millis: u64| start + Duration::from_millis(millis);
+        let tenth: usize = (1..=100).map(|at| (0..50).filter(|_| admission.take(next(at))).count()).sum();
+        assert_eq!(tenth, 200, "two every millisecond");
+        let more = (0..100_000_u64).filter(|number| admission.take(next(100 + number / 100))).count();
+        assert_eq!(more, 2000 - 2);
+        assert!(admission.has_room(next(1200)) && !Allowance { full_at: next(5000) }.has_room(next(999)));
     }
 }
