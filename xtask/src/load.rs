@@ -3,12 +3,12 @@
 //! The devices have real keys, and sign everything that real ones sign; thousands share a socket. The node is the program itself, in a process of its own,
 //! so that its memory and processor time are its own; both ends share the machine, and the report says so.
 
-mod fleet;
+pub(crate) mod fleet;
 mod flood;
 mod limits;
-mod node;
-mod phases;
-mod socket;
+pub(crate) mod node;
+pub(crate) mod phases;
+pub(crate) mod socket;
 
 use crate::Outcome;
 use fleet::Fleet;

@@ -1,9 +1,17 @@
-//! How soon two devices in the mesh reach each other, how soon again after one has moved, and how much goes between them: `cargo xtask mesh`.
+//! How soon two devices in the mesh reach each other, how soon again after one has moved, how much goes between them, and what it costs: `cargo xtask mesh`.
 //!
-//! They run on machines of their own behind routers, as in the tests and the demo. Needs root, `ip` and `nft`.
+//! | part | on | needs |
+//! |---|---|---|
+//! | times, roam, throughput | machines of their own behind routers, as in the tests and the demo | root, `ip`, `nft`, and the programs that they name |
+//! | sealed | one such machine | the same; `coap-server` if it is to be compared |
+//! | relay | the loopback interface | `turnserver` |
+//! | memory | the loopback interface | nothing |
 
 mod figures;
+mod memory;
+mod relay;
 mod roam;
+mod sealed;
 mod throughput;
 mod times;
 mod ways;
@@ -34,6 +42,12 @@ enum What {
     Roam,
     /// What goes through a tunnel, beside the bare cable and the tunnels of others, as far as they are installed
     Throughput,
+    /// What a relay passes on, beside coturn and a bare echo
+    Relay,
+    /// Pings in a tunnel, beside signed ones, CoAP and a bare echo
+    Sealed,
+    /// What a device holds in memory with one peer and with a thousand
+    Memory,
 }
 
 /// Measures, and prints a table as Markdown.
@@ -45,5 +59,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         What::Times => times::run(&program, options.runs),
         What::Roam => roam::run(&program, options.runs),
         What::Throughput => throughput::run(&program, options.runs),
+        What::Relay => relay::run(&program, options.runs),
+        What::Sealed => sealed::run(&program, options.runs),
+        What::Memory => memory::run(&program, options.runs),
     }
 }

@@ -5,7 +5,7 @@
 
 pub(crate) mod echo;
 mod load;
-mod ping;
+pub(crate) mod ping;
 mod python;
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Scale;
 use crate::Outcome;
-pub(crate) use load::{Load, Measured, drive};
+pub(crate) use load::{Load, Measured, Stopwatch, drive, time_of_thread};
 
 /// How many wait for an answer at a time.
 const OUTSTANDING: [usize; 2] = [1, 64];

@@ -115,7 +115,7 @@ async fn flood_echo(options: &Options) -> Outcome<()> {
     let watched = watch(options, stream, || Ok(0)).await?;
     let (_, samples) = traffic.stop().await?;
     watched.print("noise against a raw UDP echo", &samples, None);
-    echo.stop()
+    echo.stop().map(|_| ())
 }
 
 /// When a flood was, and what its target's memory was then.

@@ -15,7 +15,7 @@ use crate::Outcome;
 
 /// Which node is started, and where.
 #[derive(clap::Args)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The program whose `serve` is started, in a directory of its own that is removed afterwards
     #[arg(long, default_value = "target/release/tibet-overlay")]
     program: PathBuf,
@@ -27,26 +27,26 @@ pub(super) struct Program {
     directory: Option<PathBuf>,
 }
 
-/// How much a network may ask: new names in an hour, questions in a second.
+/// How much a network may ask: new names in an hour, questions in a second. And how much is passed on for each device.
 #[derive(Clone, Copy)]
-pub(super) enum Quota {
-    /// Anything, so that a whole fleet can register from a few addresses.
+pub(crate) enum Quota {
+    /// Anything, so that a whole fleet can register from a few addresses, and speak as fast as it likes.
     None,
     /// As many as with an ordinary node.
     Usual,
 }
 
-pub(super) struct Node {
+pub(crate) struct Node {
     program: PathBuf,
     store: Option<String>,
     directory: TempDir,
     child: Child,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Node {
     /// One without a quota.
-    pub(super) fn start(program: &Program) -> Outcome<Self> {
+    pub(crate) fn start(program: &Program) -> Outcome<Self> {
         let Program { program, store, directory: within } = program;
         let directory = match within {
             Some(within) => TempDir::new_in(within)?,
@@ -57,26 +57,23 @@ impl Node {
         Ok(Self { program: program.clone(), store: store.clone(), directory, child, address })
     }
 
+    /// One without a quota, of this program.
+    pub(crate) fn of(program: &Path) -> Outcome<Self> {
+        Self::start(&Program { program: program.to_owned(), store: None, directory: None })
+    }
+
     /// Bytes resident.
-    pub(super) fn memory(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib << 10)
+    pub(crate) fn memory(&self) -> Outcome<u64> {
+        memory(self.child.id())
     }
 
     /// Processor time so far.
-    pub(super) fn processor_time(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // After the program's name, which may hold anything: user and system time are the 12th and 13th, in hundredths.
-        let rest = stat.rsplit_once(')').ok_or("no stat")?.1;
-        let mut fields = rest.split_whitespace().skip(11).map(str::parse::<u64>);
-        let ticks = fields.next().ok_or("no utime")?? + fields.next().ok_or("no stime")??;
-        Ok(Duration::from_millis(ticks * 10))
+    pub(crate) fn processor_time(&self) -> Outcome<Duration> {
+        processor_time(self.child.id())
     }
 
     /// Bytes of the registry's files.
-    pub(super) fn on_disk(&self) -> Outcome<u64> {
+    pub(crate) fn on_disk(&self) -> Outcome<u64> {
         let registry = self.directory.path().join("registry");
         let mut total = 0;
         for file in fs::read_dir(registry)? {
@@ -86,7 +83,7 @@ impl Node {
     }
 
     /// What it counts, by name: `events` of its status.
-    pub(super) fn counts(&self) -> Outcome<BTreeMap<String, u64>> {
+    pub(crate) fn counts(&self) -> Outcome<BTreeMap<String, u64>> {
         let mut operator = UnixStream::connect(self.directory.path().join("node/operator.sock"))?;
         operator.set_read_timeout(Some(Duration::from_secs(10)))?;
         operator.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -98,7 +95,7 @@ impl Node {
     }
 
     /// Datagrams that the system dropped because the socket's buffer was full, so that the node never saw them.
-    pub(super) fn dropped_unseen(&self) -> Outcome<u64> {
+    pub(crate) fn dropped_unseen(&self) -> Outcome<u64> {
         let port = format!(":{:04X}", self.address.port());
         let sockets = fs::read_to_string("/proc/net/udp")?;
         let mut lines = sockets.lines().map(|line| line.split_whitespace());
@@ -107,7 +104,7 @@ impl Node {
     }
 
     /// How long it takes from the start of a new process until it serves, after the old one was killed.
-    pub(super) fn kill_and_restart(&mut self, quota: Quota) -> Outcome<Duration> {
+    pub(crate) fn kill_and_restart(&mut self, quota: Quota) -> Outcome<Duration> {
         self.child.kill()?;
         self.child.wait()?;
         let start = Instant::now();
@@ -116,6 +113,24 @@ impl Node {
             serve(&self.program, self.store.as_deref(), self.directory.path(), &address, quota)?;
         Ok(start.elapsed())
     }
+}
+
+/// Bytes of a process that are resident.
+pub(crate) fn memory(process: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+/// Processor time of a process so far.
+pub(crate) fn processor_time(process: u32) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the program's name, which may hold anything: user and system time are the 12th and 13th, in hundredths.
+    let rest = stat.rsplit_once(')').ok_or("no stat")?.1;
+    let mut fields = rest.split_whitespace().skip(11).map(str::parse::<u64>);
+    let ticks = fields.next().ok_or("no utime")?? + fields.next().ok_or("no stime")??;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 impl Drop for Node {
@@ -136,6 +151,8 @@ fn serve(
     command.args(["--json", "--state-dir"]).arg(directory).args(["serve", "--bind", bind, "--http", "none"]);
     if let Quota::None = quota {
         command.args(["--names-per-hour", "0", "--questions-per-second", "0"]);
+        // As much as a relay passes on for all together, for as long as anybody measures.
+        command.args(["--relay-rate", "125000000", "--relay-day", "1000000000000000"]);
     }
     if let Some(store) = store {
         command.args(["--store", store]);

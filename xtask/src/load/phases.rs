@@ -60,7 +60,7 @@ fn registered(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Regi
 }
 
 /// What a frame answers, if that is yes. The signature is checked where there is a `key`.
-pub(super) fn answer(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Vec<Vec<u8>>> {
+pub(crate) fn answer(frame: &Compact<'_>, key: Option<&jis::PublicKey>) -> Outcome<Vec<Vec<u8>>> {
     let Compact::Answer { answer, .. } = frame else { return Err("another frame than an answer".into()) };
     let answer = Signed::<Answer>::decode(answer)?;
     if let Some(key) = key {

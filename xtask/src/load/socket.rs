@@ -16,23 +16,23 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// After how long without any answer the node is taken for gone.
 const GONE: Duration = Duration::from_secs(30);
 
-pub(super) struct Socket {
-    pub(super) port: UdpPort,
-    pub(super) node: SocketAddr,
-    pub(super) greeting: Greeting,
+pub(crate) struct Socket {
+    pub(crate) port: UdpPort,
+    pub(crate) node: SocketAddr,
+    pub(crate) greeting: Greeting,
     buffers: ReceiveBuffers,
 }
 
 /// What a node said to whoever greeted it.
 #[derive(Clone, Copy)]
-pub(super) struct Greeting {
-    pub(super) cookie: Cookie,
-    pub(super) node_key: PublicKey,
+pub(crate) struct Greeting {
+    pub(crate) cookie: Cookie,
+    pub(crate) node_key: PublicKey,
 }
 
 impl Greeting {
     /// From its answer to the hello with this id; `None` for any other datagram.
-    pub(super) fn read(datagram: &[u8], id: [u8; 8]) -> Option<Self> {
+    pub(crate) fn read(datagram: &[u8], id: [u8; 8]) -> Option<Self> {
         let Ok(Frame::Version2 { kind, body }) = Frame::read(datagram) else { return None };
         let Ok(Compact::Welcome(welcome)) = Compact::read(kind, body) else { return None };
         let node_key = PublicKey::from_bytes(&welcome.key).ok()?;
@@ -41,18 +41,18 @@ impl Greeting {
 }
 
 /// What came back for a request: the whole frame's body kind is left to whoever asked.
-pub(super) type Latency = Duration;
+pub(crate) type Latency = Duration;
 
 impl Socket {
     /// At an address of this machine.
-    pub(super) async fn connect(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
+    pub(crate) async fn connect(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
         let mut socket = Self::bind(from, node)?;
         socket.greet().await?;
         Ok(socket)
     }
 
     /// One that has not greeted: nobody answers it but an echo.
-    pub(super) fn bind(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
+    pub(crate) fn bind(from: IpAddr, node: SocketAddr) -> Outcome<Self> {
         let port = UdpPort::bind(SocketAddr::new(from, 0))?;
         let node_key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".parse()?;
         let greeting = Greeting { cookie: [0; 16], node_key };
@@ -60,7 +60,7 @@ impl Socket {
     }
 
     /// Gets a cookie.
-    pub(super) async fn greet(&mut self) -> Outcome<()> {
+    pub(crate) async fn greet(&mut self) -> Outcome<()> {
         let id = tibet_iot::system::random()?;
         for _ in 0..30 {
             self.send(vec![Compact::Hello(id).write()]).await;
@@ -76,14 +76,14 @@ impl Socket {
         Err("the node does not answer".into())
     }
 
-    pub(super) async fn send(&self, datagrams: Vec<Vec<u8>>) {
+    pub(crate) async fn send(&self, datagrams: Vec<Vec<u8>>) {
         let batch: Vec<Outgoing> =
             datagrams.into_iter().map(|bytes| Outgoing { to: self.node, bytes }).collect();
         self.port.send(&batch).await;
     }
 
     /// What is there to be read now, or comes within `wait`.
-    pub(super) async fn receive(&mut self, wait: Duration, mut take: impl FnMut(&[u8])) -> Outcome<()> {
+    pub(crate) async fn receive(&mut self, wait: Duration, mut take: impl FnMut(&[u8])) -> Outcome<()> {
         if let Ok(received) = timeout(wait, self.port.recv(&mut self.buffers)).await {
             received?;
             self.buffers.datagrams().for_each(|(_, datagram)| take(datagram));
@@ -92,7 +92,7 @@ impl Socket {
     }
 
     /// What is there to be read now.
-    pub(super) fn take_now(&mut self, mut take: impl FnMut(&[u8])) -> Outcome<()> {
+    pub(crate) fn take_now(&mut self, mut take: impl FnMut(&[u8])) -> Outcome<()> {
         while self.port.try_recv(&mut self.buffers)? > 0 {
             self.buffers.datagrams().for_each(|(_, datagram)| take(datagram));
         }
@@ -101,7 +101,7 @@ impl Socket {
 
     /// Makes one request for each of `numbers`, `window` at a time. `make` gets the number and an id; `take` gets the number and the answer's datagram and
     /// says whether that answers it. A cookie that has run out is renewed.
-    pub(super) async fn drive(
+    pub(crate) async fn drive(
         &mut self,
         numbers: impl Iterator<Item = u32>,
         window: usize,

@@ -1,6 +1,8 @@
-//! Durations, and what is said of them.
+//! Durations, rates, and what is said of them.
 
 use std::time::Duration;
+
+use crate::Outcome;
 
 /// Durations that were measured.
 #[derive(Default)]
@@ -43,4 +45,54 @@ impl Figures {
 fn ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
     if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.0}") }
+}
+
+/// What was measured of one thing, round by round.
+#[derive(Default, Clone)]
+pub(super) struct Series(Vec<f64>);
+
+impl Series {
+    pub(super) fn add(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// The middle one; what is no number where there is nothing.
+    pub(super) fn median(&self) -> f64 {
+        self.sorted().get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// This by the other of the same round: `median [least..greatest]`.
+    pub(super) fn by(&self, other: &Self) -> String {
+        let ratios = Self(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect());
+        match ratios.sorted()[..] {
+            [least, .., greatest] => format!("{:.2} [{least:.2}..{greatest:.2}]", ratios.median()),
+            _ => format!("{:.2}", ratios.median()),
+        }
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+}
+
+/// Does a round of everything so often. One in which anything fails does not count, and is told of; if none counts, that is a failure.
+pub(super) fn rounds(runs: u32, mut round: impl FnMut() -> Outcome<()>) -> Outcome<()> {
+    let mut last = None;
+    let mut counted = 0;
+    for number in 1..=runs {
+        eprintln!("measuring: round {number} of {runs}");
+        match round() {
+            Ok(()) => counted += 1,
+            Err(error) => {
+                eprintln!("not measured: {error}");
+                last = Some(error);
+            }
+        }
+    }
+    match last {
+        Some(error) if counted == 0 => Err(error),
+        _ => Ok(()),
+    }
 }

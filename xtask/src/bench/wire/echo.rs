@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tibet_iot::{Outgoing, ReceiveBuffers, UdpPort};
 use tokio::sync::oneshot;
 
-use super::load::{Load, Measured, drive};
+use super::load::{Load, Measured, drive, time_of_thread};
 use super::ping::{loopback, runtime};
 use crate::Outcome;
 
@@ -15,7 +16,7 @@ use crate::Outcome;
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<Outcome<()>>,
+    thread: JoinHandle<Outcome<Duration>>,
 }
 
 impl Echo {
@@ -26,7 +27,8 @@ impl Echo {
         Ok(Self { address: told.recv()?, stop, thread })
     }
 
-    pub(crate) fn stop(self) -> Outcome<()> {
+    /// Ends it; the processor time that it took.
+    pub(crate) fn stop(self) -> Outcome<Duration> {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| "the echo server panicked")?
     }
@@ -46,17 +48,17 @@ pub(crate) fn run(load: Load, frame: &[u8]) -> Outcome<Measured> {
         let number_of = |bytes: &[u8]| Ok(u64::from_be_bytes(*bytes.first_chunk().ok_or("too short")?));
         drive(&port, echo.address, load, make, number_of).await
     });
-    echo.stop()?;
-    measured
+    let answering = echo.stop()?;
+    Ok(measured?.answered_in(answering))
 }
 
-async fn serve(tell: mpsc::Sender<SocketAddr>, mut stop: oneshot::Receiver<()>) -> Outcome<()> {
+async fn serve(tell: mpsc::Sender<SocketAddr>, mut stop: oneshot::Receiver<()>) -> Outcome<Duration> {
     let port = UdpPort::bind(loopback())?;
     tell.send(port.local_addr())?;
     let mut buffers = ReceiveBuffers::new();
     loop {
         tokio::select! {
-            _ = &mut stop => return Ok(()),
+            _ = &mut stop => return Ok(time_of_thread()),
             received = port.recv(&mut buffers) => received?,
         };
         let back: Vec<Outgoing<&[u8]>> =

@@ -25,11 +25,22 @@ pub(crate) struct Measured {
     wall: Duration,
     /// Of the whole process: both ends.
     pub(crate) cpu: Duration,
+    /// Of the end that answers, where that is known.
+    pub(crate) answering: Option<Duration>,
     /// Sorted.
     latencies: Vec<Duration>,
 }
 
 impl Measured {
+    /// The same, with the processor time that the answering end took.
+    pub(crate) fn answered_in(self, answering: Duration) -> Self {
+        Self { answering: Some(answering), ..self }
+    }
+
+    pub(crate) fn pings(&self) -> usize {
+        self.pings
+    }
+
     pub(crate) fn rate(&self) -> f64 {
         self.pings as f64 / self.wall.as_secs_f64()
     }
@@ -55,12 +66,21 @@ impl Stopwatch {
     pub(crate) fn stop(self, mut latencies: Vec<Duration>) -> Measured {
         let (wall, cpu) = (self.wall.elapsed(), processor_time() - self.cpu);
         latencies.sort();
-        Measured { pings: latencies.len(), wall, cpu, latencies }
+        Measured { pings: latencies.len(), wall, cpu, answering: None, latencies }
     }
 }
 
 fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time_of(ClockId::ProcessCPUTime)
+}
+
+/// Processor time of the calling thread so far.
+pub(crate) fn time_of_thread() -> Duration {
+    time_of(ClockId::ThreadCPUTime)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::load::{Load, Measured, Stopwatch, drive};
+use super::load::{Load, Measured, Stopwatch, drive, time_of_thread};
 use crate::Outcome;
 
 const HUB: &str = "jis:home:hub";
@@ -22,11 +22,11 @@ const SENSOR: &str = "jis:home:sensor";
 const INTENT: &str = "temperature.read";
 const PURPOSE: &str = "Check room temperature";
 
-pub(super) fn runtime() -> Outcome<Runtime> {
+pub(crate) fn runtime() -> Outcome<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-pub(super) fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
@@ -78,19 +78,19 @@ pub(super) fn unsigned(load: Load) -> Outcome<Measured> {
         let port = UdpPort::bind(loopback())?;
         drive(&port, hub.address, load, unsigned_frame, number_of).await
     });
-    hub.stop()?;
-    measured
+    let answering = hub.stop()?;
+    Ok(measured?.answered_in(answering))
 }
 
 /// A node at both ends: two signatures and two verifications a ping, shared between two threads.
-pub(super) fn signed(load: Load) -> Outcome<Measured> {
+pub(crate) fn signed(load: Load) -> Outcome<Measured> {
     let hub = Hub::start(load, |hub| {
         hub.bind_key(Binding { name: name(SENSOR)?, key: key(2)?.public_key(), generation: 0 })?;
         Ok(())
     })?;
     let measured = runtime()?.block_on(ask_many(load, hub.address));
-    hub.stop()?;
-    measured
+    let answering = hub.stop()?;
+    Ok(measured?.answered_in(answering))
 }
 
 async fn ask_many(load: Load, hub: SocketAddr) -> Outcome<Measured> {
@@ -131,7 +131,7 @@ async fn ask_many(load: Load, hub: SocketAddr) -> Outcome<Measured> {
 struct Hub {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<Result<(), String>>,
+    thread: thread::JoinHandle<Result<Duration, String>>,
 }
 
 impl Hub {
@@ -144,7 +144,8 @@ impl Hub {
             prepare(&hub)?;
             tell.send(hub.start().await?)?;
             let _ = stopped.await;
-            Outcome::Ok(hub.stop().await?)
+            hub.stop().await?;
+            Outcome::Ok(time_of_thread())
         };
         let thread = thread::spawn(move || {
             let runtime = runtime().map_err(|error| error.to_string())?;
@@ -154,7 +155,8 @@ impl Hub {
         Ok(Self { address, stop, thread })
     }
 
-    fn stop(self) -> Outcome<()> {
+    /// Ends it; the processor time that it took.
+    fn stop(self) -> Outcome<Duration> {
         let _ = self.stop.send(());
         Ok(self.thread.join().map_err(|_| "the node panicked")??)
     }

@@ -1,0 +1,166 @@
+//! A client of `coturn`: as much of TURN (RFC 8656) as an echo needs.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tibet_iot::{Outgoing, ReceiveBuffers, UdpPort};
+use tokio::time::timeout;
+
+use super::{MANY, MESSAGE, ONE, Sample};
+use crate::Outcome;
+use crate::bench::wire::drive;
+use crate::bench::wire::echo::Echo;
+use crate::bench::wire::ping::{loopback, runtime};
+use crate::load::node::{memory, processor_time};
+
+/// How messages of STUN are told (RFC 8489 §5).
+const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+/// Requests; an answer that says yes has this bit more.
+const BINDING: u16 = 0x0001;
+const ALLOCATE: u16 = 0x0003;
+const CHANNEL_BIND: u16 = 0x0009;
+const YES: u16 = 0x0100;
+/// Attributes.
+const CHANNEL_NUMBER: u16 = 0x000c;
+const XOR_PEER_ADDRESS: u16 = 0x0012;
+const REQUESTED_TRANSPORT: u16 = 0x0019;
+/// The protocol number of UDP.
+const UDP: u8 = 17;
+/// The first of the numbers that a channel may have.
+const CHANNEL: u16 = 0x4000;
+/// Bytes before what a channel carries: its number, and how many bytes follow.
+const CHANNEL_HEADER: usize = 4;
+/// After how long a request is sent again, and how often.
+const AGAIN: Duration = Duration::from_millis(250);
+const TRIES: u32 = 40;
+
+pub(super) struct Coturn {
+    child: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Coturn {
+    /// With one thread that relays.
+    pub(super) fn start() -> Outcome<Self> {
+        let directory = TempDir::new()?;
+        let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let file = |name: &str| directory.path().join(name).into_os_string();
+        let mut command = Command::new("turnserver");
+        command.args(["-n", "--no-auth", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--no-tcp-relay"]);
+        command.args(["--no-rfc5780", "--no-stdout-log", "--allow-loopback-peers", "--relay-threads", "1"]);
+        command.args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port"]);
+        command.arg(address.port().to_string());
+        for (option, name) in [("--log-file", "log"), ("--pidfile", "pid"), ("--userdb", "users")] {
+            command.arg(option).arg(file(name));
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => "turnserver is not installed: it is in the package coturn".to_owned(),
+            _ => format!("turnserver: {error}"),
+        })?;
+        let coturn = Self { child, address, _directory: directory };
+        runtime()?.block_on(async {
+            let port = UdpPort::bind(loopback())?;
+            coturn.ask(&port, BINDING, &[]).await
+        })?;
+        Ok(coturn)
+    }
+
+    pub(super) fn measure(&self) -> Outcome<Sample> {
+        let peer = Echo::start()?;
+        let measured = runtime()?.block_on(self.echoes(peer.address));
+        peer.stop()?;
+        measured
+    }
+
+    async fn echoes(&self, peer: SocketAddr) -> Outcome<Sample> {
+        let port = UdpPort::bind(loopback())?;
+        self.ask(&port, ALLOCATE, &[(REQUESTED_TRANSPORT, &[UDP, 0, 0, 0])]).await?;
+        let [high, low] = CHANNEL.to_be_bytes();
+        let peer = xored(peer)?;
+        let bound = [(CHANNEL_NUMBER, &[high, low, 0, 0][..]), (XOR_PEER_ADDRESS, &peer)];
+        self.ask(&port, CHANNEL_BIND, &bound).await?;
+        let make = |number: u64| {
+            let mut data = vec![4; CHANNEL_HEADER + MESSAGE];
+            data[..2].copy_from_slice(&CHANNEL.to_be_bytes());
+            data[2..4].copy_from_slice(&(MESSAGE as u16).to_be_bytes());
+            data[8..16].copy_from_slice(&number.to_be_bytes());
+            Ok(data)
+        };
+        let number_of = |data: &[u8]| {
+            let fits = data.len() == CHANNEL_HEADER + MESSAGE && data[..2] == CHANNEL.to_be_bytes();
+            let number = data.get(8..).and_then(|rest| rest.first_chunk()).filter(|_| fits);
+            Ok(u64::from_be_bytes(*number.ok_or("not from the channel")?))
+        };
+        // Not counted, as with ours.
+        drive(&port, self.address, ONE, make, number_of).await?;
+        let before = processor_time(self.child.id())?;
+        let many = drive(&port, self.address, MANY, make, number_of).await?;
+        let spent = processor_time(self.child.id())?.saturating_sub(before).as_secs_f64();
+        let one = drive(&port, self.address, ONE, make, number_of).await?;
+        Ok(Sample { many, one, spent: Some(spent), memory: Some(memory(self.child.id())?) })
+    }
+
+    /// Asks, again and again if need be, until the answer says yes.
+    async fn ask(&self, port: &UdpPort, method: u16, attributes: &[(u16, &[u8])]) -> Outcome<()> {
+        let transaction: [u8; 12] = tibet_iot::system::random()?;
+        let request = message(method, &transaction, attributes);
+        let mut buffers = ReceiveBuffers::new();
+        for _ in 0..TRIES {
+            port.send(&[Outgoing { to: self.address, bytes: &request }]).await;
+            let until = Instant::now() + AGAIN;
+            while let Ok(received) =
+                timeout(until.duration_since(Instant::now()), port.recv(&mut buffers)).await
+            {
+                received?;
+                let answers = buffers.datagrams().filter(|(_, bytes)| bytes.get(8..20) == Some(&transaction));
+                let kinds = answers.filter_map(|(_, bytes)| bytes.first_chunk().copied());
+                for kind in kinds.map(u16::from_be_bytes) {
+                    if kind == method | YES {
+                        return Ok(());
+                    }
+                    return Err(format!("turnserver refuses {method:#06x}: {kind:#06x}").into());
+                }
+            }
+        }
+        Err("turnserver does not answer".into())
+    }
+}
+
+impl Drop for Coturn {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A message of STUN. The attributes' lengths are multiples of four here, so none is padded.
+fn message(kind: u16, transaction: &[u8; 12], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (kind, value) in attributes {
+        body.extend(kind.to_be_bytes());
+        body.extend((value.len() as u16).to_be_bytes());
+        body.extend(*value);
+    }
+    let length = (body.len() as u16).to_be_bytes();
+    [&kind.to_be_bytes()[..], &length, &MAGIC, transaction, &body].concat()
+}
+
+/// An IPv4 address as an attribute has it (RFC 8489 §14.2): no router between is to take it for one of its own to translate.
+fn xored(address: SocketAddr) -> Outcome<[u8; 8]> {
+    let IpAddr::V4(ip) = address.ip() else { return Err("no IPv4 address".into()) };
+    let mut value = [0, 1, 0, 0, 0, 0, 0, 0];
+    value[2..4].copy_from_slice(&address.port().to_be_bytes());
+    value[4..].copy_from_slice(&ip.octets());
+    for (byte, mask) in value[2..4].iter_mut().zip(MAGIC) {
+        *byte ^= mask;
+    }
+    for (byte, mask) in value[4..].iter_mut().zip(MAGIC) {
+        *byte ^= mask;
+    }
+    Ok(value)
+}
