@@ -115,13 +115,14 @@ impl Fleet {
         };
         let record = Signed::seal(record, &key).expect("sound");
         let transport = transport.map(|transport_key| {
+            let not_before = now();
             let certificate = TransportCertificate {
                 name: self.name(device),
                 generation: 0,
                 key: key.public_key(),
                 transport_key,
-                not_before: now(),
-                not_after: now().saturating_add(TransportCertificate::MAX_LIFETIME),
+                not_before,
+                not_after: not_before.saturating_add(TransportCertificate::MAX_LIFETIME),
             };
             Signed::seal(certificate, &key).expect("sound")
         });

@@ -1,6 +1,6 @@
 //! Durations, rates, and what is said of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
@@ -61,12 +61,13 @@ impl Series {
         self.sorted().get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// This by the other of the same round: `median [least..greatest]`.
+    /// This by the other of the same round: `median [least..greatest]`; a dash where there is nothing.
     pub(super) fn by(&self, other: &Self) -> String {
         let ratios = Self(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect());
         match ratios.sorted()[..] {
             [least, .., greatest] => format!("{:.2} [{least:.2}..{greatest:.2}]", ratios.median()),
-            _ => format!("{:.2}", ratios.median()),
+            [only] => format!("{only:.2}"),
+            [] => "–".to_owned(),
         }
     }
 
@@ -77,11 +78,15 @@ impl Series {
     }
 }
 
-/// Does a round of everything so often. One in which anything fails does not count, and is told of; if none counts, that is a failure.
-pub(super) fn rounds(runs: u32, mut round: impl FnMut() -> Outcome<()>) -> Outcome<()> {
-    let mut last = None;
-    let mut counted = 0;
+/// Does a round of everything so often, as long as no more than `longest` has passed when it begins. How many there were: one in which anything fails does not count,
+/// and is told of; if none counts, that is a failure.
+pub(super) fn rounds(runs: u32, longest: Duration, mut round: impl FnMut() -> Outcome<()>) -> Outcome<u32> {
+    let (begun, mut counted, mut last) = (Instant::now(), 0, None);
     for number in 1..=runs {
+        if begun.elapsed() > longest {
+            eprintln!("no more rounds after {} s", longest.as_secs());
+            break;
+        }
         eprintln!("measuring: round {number} of {runs}");
         match round() {
             Ok(()) => counted += 1,
@@ -93,6 +98,6 @@ pub(super) fn rounds(runs: u32, mut round: impl FnMut() -> Outcome<()>) -> Outco
     }
     match last {
         Some(error) if counted == 0 => Err(error),
-        _ => Ok(()),
+        _ => Ok(counted),
     }
 }

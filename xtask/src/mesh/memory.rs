@@ -29,7 +29,9 @@ const MANY: u32 = 1000;
 /// How long the devices are left alone before they are looked at. Their tunnels hold for three minutes.
 const IDLE: Duration = Duration::from_secs(15);
 /// Far longer than it takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(80);
+/// After how long no round begins any more.
+const ALL: Duration = Duration::from_secs(75);
 /// Between two looks at what is waited for.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -70,7 +72,7 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
     let runs = runs.min(MOST_ROUNDS);
     let mut rows = Kind::ALL.map(|_| Row::default());
     let mut each = Series::default();
-    rounds(runs, || {
+    let runs = rounds(runs, ALL, || {
         let found = round(program)?;
         for (row, (memory, idle)) in rows.iter_mut().zip(found) {
             row.memory.add(memory as f64);
@@ -182,7 +184,7 @@ impl Device {
 
     fn has_tunnels(&self, status: &DaemonStatus) -> bool {
         let peers = status.mesh.iter().flat_map(|mesh| &mesh.peers);
-        let live = peers.filter(|peer| peer.direct && peer.last_handshake_s.is_some()).count();
+        let live = peers.filter(|peer| peer.path.is_some() && peer.last_handshake_s.is_some()).count();
         live == self.kind.peers() as usize
     }
 

@@ -13,6 +13,7 @@ mod coturn;
 mod ours;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::figures::{Series, rounds};
 use crate::Outcome;
@@ -26,6 +27,9 @@ const MESSAGE: usize = 200;
 const MANY: Load = Load { outstanding: 64, pings: 60_000 };
 /// One after the other.
 const ONE: Load = Load { outstanding: 1, pings: 4_000 };
+
+/// After how long no round begins any more.
+const ALL: Duration = Duration::from_secs(140);
 
 /// What was measured of a way in one round.
 struct Sample {
@@ -64,7 +68,7 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
     let coturn = Coturn::start()?;
     let mut ours = Ours::start(program)?;
     let [mut row_ours, mut row_coturn, mut row_direct] = [(); 3].map(|()| Row::default());
-    rounds(runs, || {
+    let runs = rounds(runs, ALL, || {
         let direct = direct()?;
         let (of_coturn, of_ours) = (coturn.measure()?, ours.measure()?);
         row_direct.add(&direct);

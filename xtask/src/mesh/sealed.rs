@@ -28,6 +28,9 @@ use devices::Devices;
 const CHEAP: [Load; 2] = [Load { outstanding: 1, pings: 4_000 }, Load { outstanding: 64, pings: 40_000 }];
 const SIGNED: [Load; 2] = [Load { outstanding: 1, pings: 256 }, Load { outstanding: 64, pings: 1_024 }];
 
+/// After how long no round begins any more that has one outstanding, and that has 64.
+const ALL: Duration = Duration::from_secs(70);
+
 #[derive(Clone, Copy)]
 enum Kind {
     Echo,
@@ -84,7 +87,7 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
     let coap = Coap::start()?;
     for at in [0, 1] {
         let mut rows = Kind::ALL.map(|_| Row::default());
-        rounds(runs, || {
+        let runs = rounds(runs, ALL, || {
             for (kind, row) in Kind::ALL.into_iter().zip(&mut rows) {
                 match kind {
                     Kind::Echo => row.add(&echo::run(CHEAP[at], false)?, None),

@@ -124,7 +124,7 @@ async fn session(fleet: &Fleet, device: u32, round: u64, node: &Node) -> Outcome
     let registered = |_, frame: &Compact<'_>| answer(frame, Some(&relay)).map(|_| true);
     socket.drive(once(device), 1, register, registered).await?;
 
-    let key = fleet.key(device);
+    let (key, issued_at) = (fleet.key(device), now());
     let secret = TransportSecret::from_bytes(tibet_iot::system::random()?.into())?;
     let open = RelayOpen {
         name: fleet.name(device),
@@ -132,8 +132,8 @@ async fn session(fleet: &Fleet, device: u32, round: u64, node: &Node) -> Outcome
         generation: 0,
         relay,
         exchange: secret.public_key(),
-        issued_at: now(),
-        expires_at: now().saturating_add(Duration::from_secs(3600)),
+        issued_at,
+        expires_at: issued_at.saturating_add(Duration::from_secs(3600)),
     };
     let open = Signed::seal(open, &key)?;
     let request = OverlayRequest::Relay(Box::new(open.clone()));

@@ -12,6 +12,8 @@ use crate::bench::wire::ping::{loopback, runtime};
 use crate::bench::wire::{Load, Measured, drive};
 use crate::load::node::processor_time;
 
+/// What it is called where it is built once, and where it is built for several libraries.
+const NAMES: [&str; 2] = ["coap-server", "coap-server-notls"];
 /// How long it may take until it answers.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -24,10 +26,16 @@ impl Coap {
     /// `None` where it is not installed.
     pub(super) fn start() -> Outcome<Option<Self>> {
         let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new("coap-server");
-        command.args(["-A", "127.0.0.1", "-p", &address.port().to_string(), "-v", "0"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = match command.spawn() {
+        let mut child = Err(ErrorKind::NotFound.into());
+        for name in NAMES {
+            let mut command = Command::new(name);
+            command.args(["-A", "127.0.0.1", "-p", &address.port().to_string(), "-v", "0"]);
+            child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+            if child.is_ok() {
+                break;
+            }
+        }
+        let child = match child {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("coap-server: {error}").into()),
