@@ -48,7 +48,13 @@ impl From<UnixTime> for Timestamp {
 /// Spells a time as the Python packages do: UTC, `YYYY-MM-DDTHH:MM:SS.ffffff+00:00`, the fraction left out when it is zero.
 #[must_use]
 pub fn write(time: UnixTime) -> String {
-    Micros::from(time).to_string().replace(".000000", "")
+    let micros = Micros::from(time);
+    let text = micros.to_string();
+    if micros.as_micros() % MICROS_PER_SECOND.unsigned_abs() == 0 {
+        text.replace(".000000", "")
+    } else {
+        text
+    }
 }
 
 /// Days since the epoch, and what follows the date.

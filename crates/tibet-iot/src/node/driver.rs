@@ -286,6 +286,17 @@ impl Driver {
     }
 
     fn tell(&mut self, event: Arc<Event>) {
+        // Whoever asked gets the answer itself where nobody else wants to hear of it, and else a copy.
+        let is_answer = matches!(&*event, Event::Answered(_));
+        let alone = is_answer && self.shared.events.receiver_count() == 0;
+        let event = match if alone { Arc::try_unwrap(event) } else { Err(event) } {
+            Ok(Event::Answered(answered)) => {
+                let (request, last) = (answered.request, answered.last);
+                return self.tell_asker(request, Outcome::Answer(answered), last);
+            }
+            Ok(other) => Arc::new(other),
+            Err(event) => event,
+        };
         match &*event {
             Event::Question { id, ping } => self.ask_handler(*id, IntentRequest { ping: (**ping).clone() }),
             Event::Answered(answered) => {

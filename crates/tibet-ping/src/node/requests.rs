@@ -102,7 +102,8 @@ impl Request {
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    waiting: BTreeMap<RequestId, Request>,
+    /// Boxed: a map moves what lies in it at every turn.
+    waiting: BTreeMap<RequestId, Box<Request>>,
     /// When each is given up.
     deadlines: BTreeSet<(Duration, RequestId)>,
     /// When those that wait for a decision give their next sign of life.
@@ -124,11 +125,11 @@ impl Requests {
     pub(super) fn insert(&mut self, id: RequestId, request: Request) {
         self.deadlines.insert((request.deadline, id));
         self.probes.extend(request.probed());
-        self.waiting.insert(id, request);
+        self.waiting.insert(id, Box::new(request));
     }
 
     pub(super) fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
-        self.waiting.get_mut(&id)
+        self.waiting.get_mut(&id).map(Box::as_mut)
     }
 
     pub(super) fn remove(&mut self, id: RequestId) -> Option<Request> {
@@ -137,7 +138,7 @@ impl Requests {
         if let Some(probed) = request.probed() {
             self.probes.remove(&probed);
         }
-        Some(request)
+        Some(*request)
     }
 
     /// The answer was `pending`: the decision is waited for until `deadline`.
@@ -174,7 +175,7 @@ impl Requests {
         {
             self.signs.pop_first();
             // Those that were settled meanwhile leave nothing but this, and a relay has no use for signs of life.
-            let straight = |request: &&Request| request.packet.routing_mode == RoutingMode::Direct;
+            let straight = |request: &&Box<Request>| request.packet.routing_mode == RoutingMode::Direct;
             if let Some(request) = self.waiting.get(&id).filter(straight) {
                 self.signs.insert((now.saturating_add(every), id));
                 return request.target.clone().zip(request.to.first().copied());
