@@ -101,3 +101,29 @@ pub(super) fn rounds(runs: u32, longest: Duration, mut round: impl FnMut() -> Ou
         _ => Ok(counted),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_that_of_the_rounds_and_a_round_that_fails_does_not_count() {
+        let (mut one, mut other) = (Series::default(), Series::default());
+        let mut number = 0.0;
+        let counted = rounds(4, Duration::MAX, || {
+            number += 1.0;
+            if number == 2.0 {
+                return Err("lost".into());
+            }
+            one.add(number);
+            other.add(2.0);
+            Ok(())
+        });
+        assert_eq!(counted.expect("three of them"), 3);
+        assert_eq!((one.median(), one.by(&other)), (3.0, "1.50 [0.50..2.00]".to_owned()));
+        assert_eq!(Series::default().by(&other), "–");
+        assert!(Series::default().median().is_nan());
+        assert!(rounds(2, Duration::MAX, || Err("always".into())).is_err());
+        assert_eq!(rounds(0, Duration::MAX, || Ok(())).expect("none"), 0);
+    }
+}

@@ -164,3 +164,21 @@ fn xored(address: SocketAddr) -> Outcome<[u8; 8]> {
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The address of RFC 5769 §2.2.
+    #[test]
+    fn an_address_is_written_as_the_test_vectors_of_stun_have_it() {
+        let address = "192.0.2.1:32853".parse().expect("an address");
+        let value = [0x00, 0x01, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x43];
+        assert_eq!(xored(address).expect("IPv4"), value);
+        assert!(xored("[2001:db8::1]:1".parse().expect("an address")).is_err());
+        let request = message(ALLOCATE, &[9; 12], &[(REQUESTED_TRANSPORT, &[UDP, 0, 0, 0])]);
+        assert_eq!(request.len(), 28);
+        assert_eq!(request[..8], [0, 3, 0, 8, 0x21, 0x12, 0xa4, 0x42]);
+        assert_eq!(request[20..], [0, 0x19, 0, 4, 17, 0, 0, 0]);
+    }
+}
