@@ -172,6 +172,9 @@ impl Device {
         }
         if let Kind::NoMesh = kind {
             up.arg("--no-mesh");
+        } else {
+            // Nothing of this is to leave the machine.
+            up.arg("--no-port-mapping");
         }
         let process = Daemon::start(&mut up, directory.path().join("log"))?;
         let control = control_socket(&state, &name);

@@ -175,8 +175,8 @@ impl Requests {
         {
             self.signs.pop_first();
             // Those that were settled meanwhile leave nothing but this, and a relay has no use for signs of life.
-            let straight = |request: &&Box<Request>| request.packet.routing_mode == RoutingMode::Direct;
-            if let Some(request) = self.waiting.get(&id).filter(straight) {
+            let straight = |request: &&Request| request.packet.routing_mode == RoutingMode::Direct;
+            if let Some(request) = self.waiting.get(&id).map(Box::as_ref).filter(straight) {
                 self.signs.insert((now.saturating_add(every), id));
                 return request.target.clone().zip(request.to.first().copied());
             }

@@ -118,12 +118,13 @@ impl Coturn {
             {
                 received?;
                 let answers = buffers.datagrams().filter(|(_, bytes)| bytes.get(8..20) == Some(&transaction));
-                let kinds = answers.filter_map(|(_, bytes)| bytes.first_chunk().copied());
-                for kind in kinds.map(u16::from_be_bytes) {
-                    if kind == method | YES {
-                        return Ok(());
+                let kind = answers.filter_map(|(_, bytes)| bytes.first_chunk().copied()).next();
+                match kind.map(u16::from_be_bytes) {
+                    Some(kind) if kind == method | YES => return Ok(()),
+                    Some(kind) => {
+                        return Err(format!("turnserver refuses {method:#06x}: {kind:#06x}").into());
                     }
-                    return Err(format!("turnserver refuses {method:#06x}: {kind:#06x}").into());
+                    None => {}
                 }
             }
         }

@@ -125,6 +125,7 @@ async fn live(at: usize, mut commands: UnboundedReceiver<Command>, tell: &Reply<
         forwards: vec![forward],
         exposes: Vec::new(),
         dns: None,
+        port_mapping: false,
     };
     let config = DaemonConfig {
         nodes: vec![NodeAddress::at(NODE.parse()?)],
