@@ -14,10 +14,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jis::{Endpoint, Fingerprint, TransportSecret};
+use jis::{Endpoint, Fingerprint, TransportKey, TransportSecret};
 use tibet_mesh::{
     Mesh, Path, ProbeKeys, RelayClient, RelayConfig, RelayId, RelayKeys, RelayOpening, RelayServer, Role,
     Tunnels, Wire,
@@ -95,7 +96,7 @@ impl World {
         let mesh = |number: usize| Mesh::new("tibet", &identity(number), &secret(number), 1280);
         let now = Duration::from_secs(1000);
         let mut third = Tunnels::new(&secret(2), 1280);
-        assert!([0, 1].into_iter().all(|number| third.set(identity(number), secret(number).public_key())));
+        assert!([0, 1].into_iter().all(|number| third.set(identity(number), KEYS[number])));
         let mut relay = RelayServer::new(RelayConfig::default(), [7; 32]);
         let third_at_relay = session(&mut relay, 2, 0, now);
         let mut world = Self {
@@ -230,8 +231,7 @@ impl World {
             if device == 2 || who >> (device + 1) & 1 == 1 || !self.peers[device][peer] {
                 continue;
             }
-            let keys =
-                ProbeKeys::agree(&secret(device), &secret(peer).public_key(), &nonces.0, &nonces.1, role);
+            let keys = ProbeKeys::agree(&secret(device), &KEYS[peer], &nonces.0, &nonces.1, role);
             let mut named =
                 vec![place(named), place(named >> 4), SocketAddr::new(overlay(peer).into(), 7150)];
             named.push(place(u8::try_from(peer).expect("few")));
@@ -262,7 +262,7 @@ impl World {
     fn set_peer(&mut self, device: usize, peer: usize, wanted: bool) {
         let (mesh, identity) = (&mut self.meshes[device], identity(peer));
         if wanted {
-            mesh.set_peer(identity, secret(peer).public_key()).expect("a key of its own");
+            mesh.set_peer(identity, KEYS[peer]).expect("a key of its own");
             mesh.set_relays(&identity, vec![RELAY_ID], self.now);
         } else {
             mesh.remove_peer(&identity);
@@ -399,12 +399,22 @@ impl World {
     }
 }
 
+/// What is asked for all the time, made once.
+static IDENTITIES: LazyLock<[Fingerprint; 5]> =
+    LazyLock::new(|| [0, 1, 2, 3, 4].map(|number| Fingerprint::of_inception(&[number])));
+static OVERLAYS: LazyLock<[Ipv6Addr; 5]> =
+    LazyLock::new(|| IDENTITIES.map(|identity| identity.overlay_address("tibet")));
+static ADDRESSES: LazyLock<[SocketAddr; PLACES.len()]> =
+    LazyLock::new(|| PLACES.map(|place| place.parse().expect("an address")));
+static KEYS: LazyLock<[TransportKey; 3]> =
+    LazyLock::new(|| [0, 1, 2].map(|number| secret(number).public_key()));
+
 fn identity(number: usize) -> Fingerprint {
-    Fingerprint::of_inception(&[u8::try_from(number).expect("few")])
+    IDENTITIES[number]
 }
 
 fn overlay(number: usize) -> Ipv6Addr {
-    identity(number).overlay_address("tibet")
+    OVERLAYS[number]
 }
 
 fn secret(number: usize) -> TransportSecret {
@@ -415,7 +425,7 @@ fn secret(number: usize) -> TransportSecret {
 
 /// Where a node is.
 fn place_of(node: usize) -> SocketAddr {
-    PLACES[node].parse().expect("an address")
+    ADDRESSES[node]
 }
 
 fn place(number: u8) -> SocketAddr {
