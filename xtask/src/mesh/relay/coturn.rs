@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tibet_iot::{Outgoing, ReceiveBuffers, UdpPort};
 use tokio::time::timeout;
 
-use super::{MANY, MESSAGE, ONE, Sample};
+use super::{Lengths, MANY, ONE, Sample, number_of};
 use crate::Outcome;
 use crate::bench::wire::drive;
 use crate::bench::wire::echo::Echo;
@@ -84,25 +84,28 @@ impl Coturn {
         let peer = xored(peer)?;
         let bound = [(CHANNEL_NUMBER, &[high, low, 0, 0][..]), (XOR_PEER_ADDRESS, &peer)];
         self.ask(&port, CHANNEL_BIND, &bound).await?;
-        let make = |number: u64| {
-            let mut data = vec![4; CHANNEL_HEADER + MESSAGE];
-            data[..2].copy_from_slice(&CHANNEL.to_be_bytes());
-            data[2..4].copy_from_slice(&(MESSAGE as u16).to_be_bytes());
-            data[8..16].copy_from_slice(&number.to_be_bytes());
-            Ok(data)
+        let make = |lengths: Lengths| {
+            move |number| {
+                let length = (lengths.of(number) as u16).to_be_bytes();
+                Ok([&CHANNEL.to_be_bytes()[..], &length, &lengths.message(number)].concat())
+            }
         };
-        let number_of = |data: &[u8]| {
-            let fits = data.len() == CHANNEL_HEADER + MESSAGE && data[..2] == CHANNEL.to_be_bytes();
-            let number = data.get(8..).and_then(|rest| rest.first_chunk()).filter(|_| fits);
-            Ok(u64::from_be_bytes(*number.ok_or("not from the channel")?))
+        let number = |data: &[u8]| match data.split_at_checked(CHANNEL_HEADER) {
+            Some((header, message)) if header[..2] == CHANNEL.to_be_bytes() => number_of(message),
+            _ => Err("not from the channel".into()),
         };
+        let (port, relay, process) = (&port, self.address, self.child.id());
         // Not counted, as with ours.
-        drive(&port, self.address, ONE, make, number_of).await?;
-        let before = processor_time(self.child.id())?;
-        let many = drive(&port, self.address, MANY, make, number_of).await?;
-        let spent = processor_time(self.child.id())?.saturating_sub(before).as_secs_f64();
-        let one = drive(&port, self.address, ONE, make, number_of).await?;
-        Ok(Sample { many, one, spent: Some(spent), memory: Some(memory(self.child.id())?) })
+        drive(port, relay, ONE, make(Lengths::Same), number).await?;
+        let start = processor_time(process)?;
+        let many = drive(port, relay, MANY, make(Lengths::Same), number).await?;
+        let between = processor_time(process)?;
+        let mixed = drive(port, relay, MANY, make(Lengths::Mixed), number).await?;
+        let end = processor_time(process)?;
+        let spent =
+            [between.saturating_sub(start), end.saturating_sub(between)].map(|spent| spent.as_secs_f64());
+        let one = drive(port, relay, ONE, make(Lengths::Same), number).await?;
+        Ok(Sample { many, mixed, one, spent: Some(spent), memory: Some(memory(process)?) })
     }
 
     /// Asks, again and again if need be, until the answer says yes.

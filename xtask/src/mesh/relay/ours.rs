@@ -15,7 +15,7 @@ use tibet_overlay::intents::{OverlayRequest, RelayAnswer};
 use tibet_ping::{Compact, Frame};
 use tokio::sync::oneshot;
 
-use super::{MANY, MESSAGE, ONE, Sample};
+use super::{Lengths, MANY, ONE, Sample, number_of};
 use crate::Outcome;
 use crate::bench::wire::drive;
 use crate::bench::wire::ping::runtime;
@@ -65,25 +65,28 @@ async fn ask(fleet: &Fleet, node: &Node, round: u64) -> Outcome<Sample> {
     let (socket, client) = session(fleet, NEAR, round, node).await?;
     let (port, relay, client) = (&socket.port, socket.node, RefCell::new(client));
     let target = address(fleet, FAR);
-    let make = |number: u64| {
-        let mut message = [4; MESSAGE];
-        message[1..4].fill(0);
-        message[4..12].copy_from_slice(&number.to_be_bytes());
-        client.borrow_mut().seal(target, &message, NOW).ok_or_else(|| "it cannot be sealed".into())
+    let make = |lengths: Lengths| {
+        let client = &client;
+        move |number| {
+            let sealed = client.borrow_mut().seal(target, &lengths.message(number), NOW);
+            sealed.ok_or_else(|| "it cannot be sealed".into())
+        }
     };
-    let number_of = |datagram: &[u8]| {
+    let number = |datagram: &[u8]| {
         let Ok(Frame::Version2 { kind, body }) = Frame::read(datagram) else { return Err("no frame".into()) };
         let delivered = client.borrow_mut().handle_frame(kind, body, relay, NOW);
-        let number = delivered.and_then(|delivered| delivered.message.get(4..)?.first_chunk().copied());
-        Ok(u64::from_be_bytes(number.ok_or("no delivery")?))
+        number_of(delivered.ok_or("no delivery")?.message)
     };
     // Not counted: so that memory and paths are warm.
-    drive(port, relay, ONE, make, number_of).await?;
-    let before = node.processor_time()?;
-    let many = drive(port, relay, MANY, make, number_of).await?;
-    let spent = node.processor_time()?.saturating_sub(before).as_secs_f64();
-    let one = drive(port, relay, ONE, make, number_of).await?;
-    Ok(Sample { many, one, spent: Some(spent), memory: Some(node.memory()?) })
+    drive(port, relay, ONE, make(Lengths::Same), number).await?;
+    let start = node.processor_time()?;
+    let many = drive(port, relay, MANY, make(Lengths::Same), number).await?;
+    let between = node.processor_time()?;
+    let mixed = drive(port, relay, MANY, make(Lengths::Mixed), number).await?;
+    let end = node.processor_time()?;
+    let spent = [between.saturating_sub(start), end.saturating_sub(between)].map(|spent| spent.as_secs_f64());
+    let one = drive(port, relay, ONE, make(Lengths::Same), number).await?;
+    Ok(Sample { many, mixed, one, spent: Some(spent), memory: Some(node.memory()?) })
 }
 
 /// Sends back what is delivered, to whoever it is from, until it is told to stop.
