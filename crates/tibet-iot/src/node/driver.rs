@@ -249,9 +249,10 @@ impl Driver {
             let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
             if let Some(keeper) = self.keeper.take_if(|keeper| keeper.wants(&events, bound)) {
                 let kept = keeper.keep(events.clone(), bound);
-                let (keeper, kept) = self.meanwhile(kept, buffers).await.map_err(NodeError::Socket)?;
+                let ((keeper, kept), received) = self.meanwhile(kept, buffers).await;
                 self.keeper = keeper;
                 kept?;
+                received.map_err(NodeError::Socket)?;
                 if let Some(bound) = bound {
                     self.shared.node().handle_persisted(bound);
                 }
@@ -264,21 +265,25 @@ impl Driver {
     }
 
     /// Sees to what needs no disk until `kept` is done: datagrams that are no pings, and what others than the protocol send. What pings lead to is seen to after it.
+    /// Besides, whether the socket went on working: what is kept is waited for in any case.
     async fn meanwhile<T>(
         &mut self,
         kept: impl Future<Output = T>,
         buffers: &mut ReceiveBuffers,
-    ) -> io::Result<T> {
+    ) -> (T, io::Result<()>) {
         let mut kept = pin!(kept);
-        let mut pings = 0;
+        let (mut pings, mut works) = (0, Ok(()));
         loop {
             self.outgoing.append(&mut self.shared.outbox());
             self.send(Vec::new()).await;
             tokio::select! {
                 biased;
-                kept = &mut kept => return Ok(kept),
-                received = self.port.recv(buffers), if pings < MEANWHILE => {
-                    pings += self.take_datagrams(buffers, received?)?;
+                kept = &mut kept => return (kept, works),
+                received = self.port.recv(buffers), if works.is_ok() && pings < MEANWHILE => {
+                    match received.and_then(|count| self.take_datagrams(buffers, count)) {
+                        Ok(more) => pings += more,
+                        Err(error) => works = Err(error),
+                    }
                 }
                 () = self.shared.work.notified() => {}
             }

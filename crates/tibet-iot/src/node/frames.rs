@@ -52,9 +52,9 @@ impl Outbox {
     /// Sends datagrams at once, in the caller's task and without waiting: for what is in a hurry, and has no token that must be on disk before it. What the
     /// socket has no room for follows as with [`Outbox::send`], and so does all of it when something waits already. How many were dropped.
     pub fn send_now(&self, mut datagrams: Vec<Outgoing>) -> usize {
-        if self.shared.outbox().is_empty()
-            && let Some(port) = &*self.shared.port()
-        {
+        // Let go of before the socket is locked.
+        let first = self.shared.outbox().is_empty();
+        if first && let Some(port) = &*self.shared.port() {
             let mut report = SendReport::default();
             let done = port.try_send(&datagrams, &mut report);
             datagrams.drain(..done);
