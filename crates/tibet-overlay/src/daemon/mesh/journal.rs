@@ -59,7 +59,10 @@ impl Journal {
         let (notes, waiting) = sync_channel::<(Draft, Micros)>(MAX_WAITING);
         let write = move || {
             for (draft, at) in waiting {
-                let Ok([a, b, c, d, ..]) = system::random::<8>() else { return };
+                let Ok([a, b, c, d, ..]) = system::random::<8>() else {
+                    tracing::error!("a token could not be written: no random bytes");
+                    continue;
+                };
                 if let Err(error) = provider.create(draft, at, [a, b, c, d]) {
                     tracing::error!(%error, "a token could not be written");
                 }
@@ -103,5 +106,28 @@ impl Drop for Journal {
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tibet_core::TokenStore as _;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_on_disk_when_the_journal_is_dropped() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("mesh.jsonl");
+        let name: Name = "jis:home:hub".parse().expect("a name");
+        let key = SecretKey::from_seed(Zeroizing::new(std::array::from_fn(|at| at as u8))).expect("a key");
+        let journal = Journal::open(&path, &name, key).expect("opened");
+        for _ in 0..50 {
+            journal.note(&name, &Reason::Revoked);
+        }
+        drop(journal);
+        let (store, recovered) = FileStore::open(&path, Fsync::Never).expect("opened");
+        assert_eq!((store.len().expect("read"), recovered), (50, None));
     }
 }
