@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use jis::{Remark, RevocationScope};
 use net::{Home, LOOPBACK, Node, name, until};
-use tibet_overlay::daemon::{Daemon, DaemonStatus, ExposeAt, ForwardTo, MESH_MTU, MeshConfig, PeerReport};
+use tibet_overlay::daemon::{Daemon, DaemonStatus, ExposeAt, ForwardTo, MeshConfig, PeerReport};
 use tibet_overlay::system;
 use tibet_registry::Zone;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,26 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 const PORT: u16 = 1883;
 const TRUSTED: f64 = 0.95;
 
-fn mesh() -> MeshConfig {
-    let network = "tibet".to_owned();
-    MeshConfig {
-        network,
-        tun: None,
-        mtu: MESH_MTU,
-        forwards: Vec::new(),
-        exposes: Vec::new(),
-        dns: None,
-        port_mapping: true,
-    }
-}
-
 fn forward_to(peer: &Home) -> MeshConfig {
     let forward = ForwardTo { listen: LOOPBACK, name: peer.name.clone(), port: PORT };
-    MeshConfig { forwards: vec![forward], ..mesh() }
+    MeshConfig { forwards: vec![forward], ..MeshConfig::default() }
 }
 
 fn expose(local: SocketAddr) -> MeshConfig {
-    MeshConfig { exposes: vec![ExposeAt { port: PORT, local }], ..mesh() }
+    MeshConfig { exposes: vec![ExposeAt { port: PORT, local }], ..MeshConfig::default() }
 }
 
 /// A program that sends back what it gets.
@@ -149,7 +136,7 @@ async fn a_name_that_is_nobodys_leads_nowhere() {
     let node = Node::start().await;
     let laptop = Home::of("jis:office:laptop");
     let forward = ForwardTo { listen: LOOPBACK, name: name("jis:nobody"), port: PORT };
-    let config = MeshConfig { forwards: vec![forward], ..mesh() };
+    let config = MeshConfig { forwards: vec![forward], ..MeshConfig::default() };
     let up = laptop.up_in_mesh(&[node.address()], &[], Some(config)).await;
     let status = relayed(&up).await;
     let heard = said_and_heard(listener(&status), b"hello").await.unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jis::{Endpoint, Punch, SignedObject as _, UnixTime};
 use net::hostile::{Hostile, Script, Shown, found, registering};
 use net::{Home, LOOPBACK, key, name, until};
-use tibet_overlay::daemon::{ForwardTo, MESH_MTU, MeshConfig};
+use tibet_overlay::daemon::{ForwardTo, MeshConfig};
 use tibet_overlay::{LocalDevice, Presence, system};
 use tibet_ping::Compact;
 use tokio::io::AsyncReadExt as _;
@@ -64,15 +64,7 @@ async fn row_40_no_tunnel_for_a_transport_key_of_another_identity_or_another_tim
         let node = Hostile::run(key(), LOOPBACK, showing(shown, looked)).await;
         let laptop = Home::of("jis:office:laptop");
         let forward = ForwardTo { listen: LOOPBACK, name: name(HUB), port: 1883 };
-        let mesh = MeshConfig {
-            network: "tibet".to_owned(),
-            tun: None,
-            mtu: MESH_MTU,
-            forwards: vec![forward],
-            exposes: Vec::new(),
-            dns: None,
-            port_mapping: false,
-        };
+        let mesh = MeshConfig { forwards: vec![forward], port_mapping: false, ..MeshConfig::default() };
         let up = laptop.up_in_mesh(&[node.address()], &[(HUB, 0.95)], Some(mesh)).await;
         let status = until(&up, |status| status.mesh.is_some()).await;
         let listener = status.mesh.expect("in the mesh").forwards[0].listen.clone();

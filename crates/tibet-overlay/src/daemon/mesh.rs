@@ -73,6 +73,21 @@ pub struct MeshConfig {
     pub port_mapping: bool,
 }
 
+impl Default for MeshConfig {
+    /// The network `tibet`, TCP without a TUN device, no listeners, no DNS; the router is asked.
+    fn default() -> Self {
+        Self {
+            network: "tibet".to_owned(),
+            tun: None,
+            mtu: MESH_MTU,
+            forwards: Vec::new(),
+            exposes: Vec::new(),
+            dns: None,
+            port_mapping: true,
+        }
+    }
+}
+
 /// A listener whose connections go to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardTo {

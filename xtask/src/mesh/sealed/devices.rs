@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jis::Name;
 use tempfile::TempDir;
 use tibet_cli::overlay::lab::{Daemon as Program, Lab, Layout, NODE, Namespace, Nat, Topology};
-use tibet_overlay::daemon::{Daemon, DaemonConfig, DaemonStatus, ForwardTo, MESH_MTU, MeshConfig};
+use tibet_overlay::daemon::{Daemon, DaemonConfig, DaemonStatus, ForwardTo, MeshConfig};
 use tibet_overlay::{NodeAddress, Socket, StateDir, system};
 use tibet_ping::Ask;
 use tokio::net::TcpStream;
@@ -118,15 +118,7 @@ async fn live(at: usize, mut commands: UnboundedReceiver<Command>, tell: &Reply<
     state.identity(&own, None).create(own.clone(), system::now())?;
     let forward =
         ForwardTo { listen: SocketAddr::from(([127, 0, 0, 1], 0)), name: other.clone(), port: PORT };
-    let mesh = MeshConfig {
-        network: "tibet".to_owned(),
-        tun: None,
-        mtu: MESH_MTU,
-        forwards: vec![forward],
-        exposes: Vec::new(),
-        dns: None,
-        port_mapping: false,
-    };
+    let mesh = MeshConfig { forwards: vec![forward], port_mapping: false, ..MeshConfig::default() };
     let config = DaemonConfig {
         nodes: vec![NodeAddress::at(NODE.parse()?)],
         bind: SocketAddr::from(([0, 0, 0, 0], 0)),
