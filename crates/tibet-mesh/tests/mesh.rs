@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use common::{CONE, NatKind, SYMMETRIC, World, secret};
+use common::{CONE, NatKind, SYMMETRIC, World, packet, secret};
 use jis::{Endpoint, Fingerprint};
 use tibet_mesh::{
     Mesh, MeshEvent, Path, PeerError, ProbeKeys, RelayClient, RelayConfig, RelayId, RelayKeys, RelayOpening,
@@ -25,15 +25,6 @@ fn relay_address() -> SocketAddr {
 
 fn identity(device: usize) -> Fingerprint {
     Fingerprint::of_inception(&[u8::try_from(device).expect("few devices")])
-}
-
-fn packet(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> BytesMut {
-    let mut bytes = BytesMut::from(&[0x60, 0, 0, 0, 0, 0, 59, 64][..]);
-    bytes[5] = u8::try_from(payload.len()).expect("short");
-    bytes.extend_from_slice(&source.octets());
-    bytes.extend_from_slice(&destination.octets());
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 /// Has the relay open a session for a device that is seen at `from`, and names it in its record.

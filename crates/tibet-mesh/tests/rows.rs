@@ -8,7 +8,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use common::secret;
+use common::{packet, secret};
 use jis::{Endpoint, Fingerprint, TransportSecret};
 use noise::Ephemeral;
 use tibet_mesh::{
@@ -35,15 +35,6 @@ fn address(number: u8) -> Ipv6Addr {
 
 fn at(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 51820))
-}
-
-fn packet(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> BytesMut {
-    let mut bytes = BytesMut::from(&[0x60, 0, 0, 0, 0, 0, 59, 64][..]);
-    bytes[5] = u8::try_from(payload.len()).expect("short");
-    bytes.extend_from_slice(&source.octets());
-    bytes.extend_from_slice(&destination.octets());
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 /// The mesh of device 1, with device 2 for a peer.

@@ -2,9 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by the test files beside; each uses its own part")]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use jis::TransportSecret;
 
 /// Whom a NAT gives the same port, and whom it lets in (RFC 4787 §4.1, §5).
@@ -222,4 +223,14 @@ impl World {
         let first = self.on_the_way.first_entry().filter(|first| first.key().0 <= self.now)?;
         Some(first.remove())
     }
+}
+
+/// A packet for a tunnel that carries nothing known.
+pub fn packet(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> BytesMut {
+    let mut bytes = BytesMut::from(&[0x60, 0, 0, 0, 0, 0, 59, 64][..]);
+    bytes[5] = u8::try_from(payload.len()).expect("short");
+    bytes.extend_from_slice(&source.octets());
+    bytes.extend_from_slice(&destination.octets());
+    bytes.extend_from_slice(payload);
+    bytes
 }
