@@ -16,9 +16,8 @@ mod throughput;
 mod times;
 mod ways;
 
-pub(crate) use throughput::processor_seconds;
-
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::Outcome;
 
@@ -63,4 +62,13 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         What::Sealed => sealed::run(&program, options.runs),
         What::Memory => memory::run(&program, options.runs),
     }
+}
+
+/// Whether there is such a program. Some have no `--version`; all of them can be started and end at once with it.
+fn installed(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+fn needed(program: &str) -> Outcome<()> {
+    if installed(program) { Ok(()) } else { Err(format!("{program} is not installed").into()) }
 }

@@ -21,7 +21,7 @@ use tibet_overlay::StateDir;
 
 use super::{Served, resident};
 use crate::Outcome;
-use crate::mesh::processor_seconds;
+use crate::load::node::processor_time;
 
 /// Between two pings.
 const EVERY: Duration = Duration::from_millis(20);
@@ -91,7 +91,7 @@ pub(super) fn run(options: &Options, seconds: u64) -> Outcome<()> {
         let datagrams = target.datagrams(wave)?;
         let from_many = !matches!(wave, Wave::Strangers);
         let (id, before) = (pair.device(VICTIM).id(), resident(pair.device(VICTIM).id())?);
-        let (spent, begun) = (processor_seconds(&[id]), Instant::now());
+        let (spent, begun) = (processor_time(id)?, Instant::now());
         let dropped = target.dropped(&pair.lab)?;
         let flood = Flood::start(&pair.lab, target.at, datagrams, from_many, options.rate)?;
         let mut most = before;
@@ -101,7 +101,7 @@ pub(super) fn run(options: &Options, seconds: u64) -> Outcome<()> {
         }
         let sent = flood.stop()?;
         let lasted = begun.elapsed().as_secs_f64();
-        let share = 100.0 * (processor_seconds(&[id]) - spent) / lasted;
+        let share = 100.0 * (processor_time(id)? - spent).as_secs_f64() / lasted;
         let during = pings.take();
         let dropped = target.dropped(&pair.lab)? - dropped;
         let ended = Instant::now();

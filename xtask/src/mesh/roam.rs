@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tibet_cli::overlay::lab::{Echo, Lab, LabError, Layout, Nat, Pair, Server, Topology};
 
 use super::figures::Figures;
+use super::needed;
 use crate::Outcome;
 
 /// How long iperf3 sends, and when the address changes.
@@ -23,9 +24,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const SOON: Duration = Duration::from_secs(15);
 
 pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
-    if Command::new("iperf3").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return Err("iperf3 is not installed".into());
-    }
+    needed("iperf3")?;
     println!(
         "{runs} runs: an iperf3 TCP transfer at {RATE}bit/s over a direct path between two homes behind cone NATs and carriers, {SECONDS} s long; after {} s the",
         BEFORE.as_secs()

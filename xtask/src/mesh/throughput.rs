@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::param::clock_ticks_per_second;
 use serde_json::Value;
 use tibet_cli::overlay::lab::{Echo, LabError};
 
-use super::figures::Figures;
+use super::figures::{Figures, Series};
+use super::needed;
 use super::ways::{MTU, Machines, Way};
 use crate::Outcome;
+use crate::load::node::memory;
 
 /// Seconds that each transfer takes, and each row of small datagrams.
 const SECONDS: u64 = 5;
@@ -24,19 +25,14 @@ const SOON: Duration = Duration::from_secs(15);
 /// What was measured on one way.
 #[derive(Default)]
 struct Row {
-    rates: Vec<f64>,
-    costs: Vec<f64>,
-    small: Vec<f64>,
+    rates: Series,
+    costs: Series,
+    small: Series,
     trips: Figures,
 }
 
 pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
-    for needed in [("iperf3", "--version"), ("wg", "--version")] {
-        if Command::new(needed.0).arg(needed.1).stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
-        {
-            return Err(format!("{} is not installed", needed.0).into());
-        }
-    }
+    ["iperf3", "wg"].into_iter().try_for_each(needed)?;
     println!(
         "{runs} runs, one way after the other: iperf3 over TCP for {SECONDS} s between two machines on one cable, MTU {MTU} in tunnels. All processes of both ends share"
     );
@@ -55,35 +51,36 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
         "| way | Mbit/s | the mesh carries | processor time for a GB, both ends | small datagrams | round trip |"
     );
     println!("|---|--:|--:|--:|--:|--:|");
-    let mesh = rows.get(1).map_or(f64::NAN, |row| median(&row.rates));
+    let mesh = rows.get(1).map_or(f64::NAN, |row| row.rates.median());
     for (way, row) in machines.ways.iter().zip(&rows) {
-        let rate = median(&row.rates);
-        let cost =
-            if row.costs.is_empty() { "–".to_owned() } else { format!("{:.1} s", median(&row.costs)) };
+        let rate = row.rates.median();
+        let cost = row.costs.median();
+        let cost = if cost.is_nan() { "–".to_owned() } else { format!("{cost:.1} s") };
         println!(
             "| {} | {rate:.0} | {:.2} × | {cost} | {:.0}/s | {} |",
             way.name,
             mesh / rate,
-            median(&row.small),
+            row.small.median(),
             row.trips.spread_in_us()
         );
     }
-    println!("\nMemory of the two devices after it: {} KiB.", machines.memory().join(" and "));
+    let [a, b] = [0, 1].map(|at| memory(machines.pair.device(at).id()));
+    println!("\nMemory of the two devices after it: {} and {} KiB.", a? >> 10, b? >> 10);
     Ok(())
 }
 
 impl Machines {
-    fn measure(&self, way: &Way, row: &mut Row) -> Result<(), LabError> {
-        let before = processor_seconds(&way.ends);
+    fn measure(&self, way: &Way, row: &mut Row) -> Outcome<()> {
+        let before = way.processor_time()?;
         let taken = self.iperf3(way, &["-t", &SECONDS.to_string()])?;
-        let spent = processor_seconds(&way.ends) - before;
-        row.rates.push(figure(&taken, "sum_received", "bits_per_second")? / 1e6);
+        let spent = (way.processor_time()? - before).as_secs_f64();
+        row.rates.add(figure(&taken, "sum_received", "bits_per_second")? / 1e6);
         if !way.ends.is_empty() {
-            row.costs.push(spent / (figure(&taken, "sum_received", "bytes")? / 1e9));
+            row.costs.add(spent / (figure(&taken, "sum_received", "bytes")? / 1e9));
         }
         let taken = self.iperf3(way, &["-t", &SMALL_SECONDS.to_string(), "-u", "-l", SMALL, "-b", "0"])?;
         let (sent, lost) = (figure(&taken, "sum", "packets")?, figure(&taken, "sum", "lost_packets")?);
-        row.small.push((sent - lost) / figure(&taken, "sum", "seconds")?);
+        row.small.add((sent - lost) / figure(&taken, "sum", "seconds")?);
         let mut echo = Echo::start(&self.pair.lab, "a", way.address)?;
         row.trips.extend((0..ECHOES).filter_map(|_| echo.once(Duration::from_secs(1))));
         Ok(())
@@ -113,37 +110,10 @@ impl Machines {
         let _ = listening.wait();
         report
     }
-
-    /// What the two devices hold in memory.
-    fn memory(&self) -> Vec<String> {
-        let of = |id: u32| {
-            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(str::trim);
-            line.and_then(|line| line.strip_suffix(" kB")).unwrap_or("?").to_owned()
-        };
-        [0, 1].map(|at| of(self.pair.device(at).id())).into()
-    }
 }
 
 /// A number of iperf3's report.
 fn figure(report: &Value, sum: &str, name: &str) -> Result<f64, LabError> {
     let found = report["end"][sum][name].as_f64();
     found.ok_or_else(|| LabError::new(format!("iperf3 does not say {sum}.{name}: {}", report["error"])))
-}
-
-/// Time that these processes have had, in user and in kernel mode.
-pub(crate) fn processor_seconds(ids: &[u32]) -> f64 {
-    let ticks = |id: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // What follows the name, which may hold anything, begins with the third field; the times are fields 14 and 15 (proc_pid_stat(5)).
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
-    };
-    ids.iter().filter_map(ticks).sum::<f64>() / clock_ticks_per_second() as f64
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -8,11 +8,15 @@
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tibet_cli::overlay::lab::{Daemon, Echo, Lab, LabError, Layout, Nat, Pair, Server, Topology};
+
+use super::installed;
+use crate::Outcome;
+use crate::load::node::processor_time;
 
 const SOON: Duration = Duration::from_secs(15);
 /// What all tunnels are given.
@@ -96,11 +100,11 @@ impl Way {
         let (server, _) = lab.wait(name, SOON, || Server::start(lab, "b", address).ok())?;
         Ok(Self { name, address, ends, _server: server, _programs: programs })
     }
-}
 
-/// Whether there is such a program. Some have no `--version`; all of them can be started and end at once with it.
-fn installed(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    /// What both ends have had of the processors so far.
+    pub(super) fn processor_time(&self) -> Outcome<Duration> {
+        self.ends.iter().map(|end| processor_time(*end)).sum()
+    }
 }
 
 fn machine(number: u8) -> &'static str {
