@@ -5,12 +5,12 @@ mod net;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jis::{Endpoint, Punch, SignedObject as _, UnixTime};
+use jis::{Endpoint, Punch, Record, Signed, SignedObject as _, UnixTime};
 use net::hostile::{Hostile, Script, Shown, found, registering};
 use net::{Home, LOOPBACK, key, name, until};
-use tibet_overlay::daemon::{ForwardTo, MeshConfig};
-use tibet_overlay::{LocalDevice, Presence, system};
-use tibet_ping::Compact;
+use tibet_overlay::daemon::{Daemon, DaemonStatus, ForwardTo, MeshConfig};
+use tibet_overlay::{LocalDevice, NodeAddress, Presence, system};
+use tibet_ping::{Compact, Found, FoundStatus};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -82,6 +82,122 @@ async fn row_40_no_tunnel_for_a_transport_key_of_another_identity_or_another_tim
         }
         up.stop().await;
     }
+}
+
+/// What a node says of the hub.
+type Known = Option<(LocalDevice, Signed<Record>)>;
+type Said = Arc<Mutex<Known>>;
+
+/// A node that registers whoever comes, and says this of the hub; of nobody else does it say anything.
+fn saying(said: Said) -> Script {
+    let mut registering = registering();
+    Box::new(move |node, frame, from| match frame {
+        Compact::Lookup { id, events_from, name: HUB, .. } => match &*said.lock().expect("not poisoned") {
+            Some((device, record)) => vec![found(id, events_from, device, record)],
+            None => {
+                let found = Found { status: FoundStatus::Unknown, record: &[], events: 0, history: &[] };
+                vec![Compact::Found { id, found }.write()]
+            }
+        },
+        other => registering(node, other, from),
+    })
+}
+
+/// A laptop with a program that speaks to the hub, which is its peer.
+async fn with_peer(laptop: &Home, nodes: &[NodeAddress]) -> (Daemon, TcpStream) {
+    let forward = ForwardTo { listen: LOOPBACK, name: name(HUB), port: 1883 };
+    let mesh = MeshConfig { forwards: vec![forward], port_mapping: false, ..MeshConfig::default() };
+    let up = laptop.up_in_mesh(nodes, &[(HUB, 0.95)], Some(mesh)).await;
+    let status = until(&up, |status| status.mesh.is_some()).await;
+    let listener = status.mesh.expect("in the mesh").forwards[0].listen.clone();
+    let stream = TcpStream::connect(listener).await.expect("connected");
+    until(&up, has_peer).await;
+    (up, stream)
+}
+
+fn has_peer(status: &DaemonStatus) -> bool {
+    status.mesh.as_ref().is_some_and(|mesh| !mesh.peers.is_empty())
+}
+
+/// Waits until the log says this last.
+async fn logged(laptop: &Home, wanted: &str) {
+    let log = laptop.state.node(&laptop.name).join("mesh.jsonl");
+    let logged = async {
+        while !std::fs::read_to_string(&log).expect("a log").lines().last().unwrap_or("").contains(wanted) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(net::PATIENCE, logged).await.expect(wanted);
+}
+
+/// SECURITY R54, 3.2 row 40: whoever is not registered any more, names no transport key any more, or lets its record expire, is no peer any more; and does not become one
+/// again for having been one.
+#[tokio::test]
+async fn row_40_the_tunnel_ends_with_the_registration_the_transport_key_and_the_record() {
+    let now = at(0);
+    let peer = |issued_at: UnixTime| {
+        let device = hub(issued_at, issued_at);
+        let record = device.record().expect("published").clone();
+        (device, record)
+    };
+    let without_transport_key = |(device, record): &(LocalDevice, Signed<Record>)| {
+        let mut claims = record.claims().clone();
+        claims.version.seq += 1;
+        claims.transport_key = None;
+        Signed::seal(claims, &device.node_identity().expect("active").key).expect("signed")
+    };
+    let ends = async |issued_at, change: &dyn Fn(&mut Known), reason| {
+        let said: Said = Arc::new(Mutex::new(Some(peer(issued_at))));
+        let node = Hostile::run(key(), LOOPBACK, saying(Arc::clone(&said))).await;
+        let laptop = Home::of("jis:office:laptop");
+        let (up, _stream) = with_peer(&laptop, &[node.address()]).await;
+        change(&mut said.lock().expect("not poisoned"));
+        until(&up, |status| !has_peer(status)).await;
+        logged(&laptop, reason).await;
+        // It stands in GROEN, so it is looked up again: a device that took it back would do so now.
+        assert!(up.remote().resolve(&name(HUB)).await.is_ok(), "{reason}: it is remembered");
+        assert!(!has_peer(&up.status().await), "{reason}");
+        up.stop().await;
+    };
+    let unregister = |said: &mut Known| *said = None;
+    let leave = |said: &mut Known| {
+        if let Some(known) = said {
+            known.1 = without_transport_key(known);
+        }
+    };
+    tokio::join!(
+        ends(now, &unregister, "no node knows it any more"),
+        ends(now, &leave, "no transport key"),
+        ends(at(10 - 600), &|_| {}, "has expired"),
+    );
+}
+
+/// One of two nodes does not know the peer, and the other, which may, is silent: the peer stays.
+#[tokio::test]
+async fn a_peer_stays_while_a_node_that_may_know_it_is_silent() {
+    let device = hub(at(0), at(0));
+    let record = device.record().expect("published").clone();
+    let said: Said = Arc::new(Mutex::new(Some((device, record))));
+    let knowing = Hostile::run(key(), LOOPBACK, saying(Arc::clone(&said))).await;
+    let (asked, mut asks) = mpsc::unbounded_channel();
+    let nobody: Said = Arc::default();
+    let mut unknowing = saying(nobody);
+    let script: Script = Box::new(move |node, frame, from| {
+        if matches!(frame, Compact::Lookup { .. }) {
+            let _ = asked.send(());
+        }
+        unknowing(node, frame, from)
+    });
+    let other = Hostile::run(key(), LOOPBACK, script).await;
+    let laptop = Home::of("jis:office:laptop");
+    let (up, _stream) = with_peer(&laptop, &[knowing.address(), other.address()]).await;
+    drop(knowing);
+    while asks.try_recv().is_ok() {}
+    for _ in 0..2 {
+        tokio::time::timeout(net::PATIENCE, asks.recv()).await.expect("asked again").expect("running");
+    }
+    assert!(has_peer(&up.status().await));
+    up.stop().await;
 }
 
 /// SECURITY 3.2 row 55, R58: no consent names an address that is nobody's, everybody's or a service's, even where its bytes say so and are signed well.

@@ -74,6 +74,12 @@ pub enum RouteNote {
         /// As it was written.
         node: String,
     },
+    /// The newest record that it has of the name has expired.
+    #[error("the record that the node {node} has of the name has expired")]
+    Expired {
+        /// As it was written.
+        node: String,
+    },
     /// The proof that came through it is not one of the device for us, now.
     #[error("what the node {node} handed on does not convince: {reason}")]
     BadProof {
@@ -159,7 +165,6 @@ impl OverlayClient {
     ) -> Result<Route, ResolveError> {
         let asked: Vec<_> = self.nodes.iter().map(|node| self.answer_of(node, name)).collect();
         let (answer, notes) = first(asked).await;
-        let notes: Vec<RouteNote> = notes.into_iter().flatten().collect();
         if let Some(Answer { known, node }) = answer {
             let known = known.ok_or_else(|| ResolveError::Revoked { name: name.clone() })?;
             return Ok(Route::of(*known, RouteOrigin::Node(node), notes));
@@ -182,15 +187,17 @@ impl OverlayClient {
     }
 
     /// What a node has to say of a name, if that ends the search; else what is to be told of it.
-    async fn answer_of(&self, node: &NodeClient, name: &Name) -> Result<Answer, Option<RouteNote>> {
+    async fn answer_of(&self, node: &NodeClient, name: &Name) -> Result<Answer, RouteNote> {
         let place = node.address().place();
         match self.fetch(node, name).await {
             // An expired record says where it was: perhaps another node knows more.
-            Ok(Fetched::Known(known)) if !holds(&known, system::now()) => Err(None),
+            Ok(Fetched::Known(known)) if !holds(&known, system::now()) => {
+                Err(RouteNote::Expired { node: place })
+            }
             Ok(Fetched::Known(known)) => Ok(Answer { known: Some(known), node: place }),
             Ok(Fetched::Revoked) => Ok(Answer { known: None, node: place }),
-            Ok(Fetched::Unknown) => Err(Some(RouteNote::Unknown { node: place })),
-            Err(note) => Err(Some(note)),
+            Ok(Fetched::Unknown) => Err(RouteNote::Unknown { node: place }),
+            Err(note) => Err(note),
         }
     }
 
@@ -267,6 +274,18 @@ impl Route {
     pub fn is_stale(&self) -> bool {
         self.origin == RouteOrigin::LastKnown
     }
+
+    /// The nodes, if every one that was asked says that it does not know the name: then what is known of it is from before.
+    pub(crate) fn disowned_by(&self) -> Option<Vec<String>> {
+        if matches!(self.origin, RouteOrigin::Node(_)) { None } else { disowned_by(&self.notes) }
+    }
+
+    /// Whether any node could be asked for something newer.
+    pub(crate) fn is_answered(&self) -> bool {
+        let answered =
+            |note: &RouteNote| matches!(note, RouteNote::Unknown { .. } | RouteNote::Expired { .. });
+        matches!(self.origin, RouteOrigin::Node(_)) || self.notes.iter().any(answered)
+    }
 }
 
 impl RouteOrigin {
@@ -290,19 +309,21 @@ fn holds(known: &KnownName, now: UnixTime) -> bool {
     now <= known.record.claims().expires_at()
 }
 
-/// That a name is unknown is said only if every node that was asked said so, once each.
 fn nowhere(name: &Name, notes: Vec<RouteNote>) -> ResolveError {
+    match disowned_by(&notes) {
+        Some(nodes) => ResolveError::Unknown { name: name.clone(), nodes },
+        None => ResolveError::Failed { name: name.clone(), notes },
+    }
+}
+
+/// That a name is unknown is said only if every node that was asked said so, once each.
+fn disowned_by(notes: &[RouteNote]) -> Option<Vec<String>> {
     let unknown = |note: &RouteNote| match note {
         RouteNote::Unknown { node } => Some(node.clone()),
         _ => None,
     };
     let nodes: Option<BTreeSet<String>> = notes.iter().map(unknown).collect();
-    match nodes {
-        Some(nodes) if !nodes.is_empty() => {
-            ResolveError::Unknown { name: name.clone(), nodes: nodes.into_iter().collect() }
-        }
-        _ => ResolveError::Failed { name: name.clone(), notes },
-    }
+    nodes.filter(|nodes| !nodes.is_empty()).map(|nodes| nodes.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -118,7 +118,10 @@ impl From<ResolveError> for RemoteError {
 fn query_error(note: RouteNote) -> Option<QueryError> {
     match note {
         RouteNote::Query(error) => Some(error),
-        RouteNote::Disbelieved { .. } | RouteNote::Unknown { .. } | RouteNote::BadProof { .. } => None,
+        RouteNote::Disbelieved { .. }
+        | RouteNote::Unknown { .. }
+        | RouteNote::Expired { .. }
+        | RouteNote::BadProof { .. } => None,
     }
 }
 

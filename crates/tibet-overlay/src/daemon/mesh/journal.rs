@@ -31,6 +31,8 @@ pub(super) enum Reason {
     Waiting,
     Revoked,
     Unknown,
+    Expired,
+    NoTransportKey,
     OtherIdentity,
 }
 
@@ -42,6 +44,8 @@ impl fmt::Display for Reason {
             Self::Waiting => f.write_str("it has fallen to GEEL, and nobody here has asked for it"),
             Self::Revoked => f.write_str("its identity is revoked"),
             Self::Unknown => f.write_str("no node knows it any more"),
+            Self::Expired => f.write_str("its record has expired, and there is no newer one"),
+            Self::NoTransportKey => f.write_str("its record names no transport key any more"),
             Self::OtherIdentity => f.write_str("its name belongs to another identity now"),
         }
     }

@@ -1,21 +1,29 @@
 //! Who is a peer: whoever has a verified record with a transport key, and is trusted (GROEN); and whom somebody here has asked for, unless it is in ROOD.
 //!
-//! A peer is looked at again and again: its trust twice a second, its record the more often the more it speaks. One that falls to ROOD, is revoked, or is not
-//! registered any more has no tunnel from that moment, and a token says why (SECURITY R20f, R54).
+//! A peer is looked at again and again: its trust twice a second, its record the more often the more it speaks. Its tunnel ends, and a token says why (SECURITY
+//! R20f, R54, 3.2 row 40), when
+//!
+//! | it | by |
+//! |---|---|
+//! | falls to ROOD, or to GEEL while nobody here has asked for it | what is known of it here |
+//! | is revoked, or is another identity now | its key events |
+//! | names no transport key any more | its newest record |
+//! | is not registered any more | the word of all nodes: one that is silent may be the one that has it |
+//! | has let its record expire | the record, when a node was there to have a newer one; a day later, when none was |
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jis::{Fingerprint, Name, PublicKey, RecordTimeError, TransportKey};
+use jis::{Fingerprint, Identity, Name, PublicKey, Record, RecordTimeError, Signed, TransportKey, UnixTime};
 use tibet_mesh::{MeshEvent, Path, PeerError, PeerStatus, RelayId};
 use tibet_registry::Zone;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshNode;
 use super::journal::Reason;
-use crate::client::ResolveError;
+use crate::client::{ResolveError, Route};
 use crate::daemon::answers::trust_in;
 use crate::daemon::shared::Core;
 use crate::system;
@@ -25,6 +33,8 @@ const TRUST: Duration = Duration::from_millis(500);
 /// How old what is known of a peer may be that speaks with us, and of one that does not.
 const SPEAKING: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(60);
+/// How long a peer is kept whose record has expired while no node is there to be asked for the next.
+const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Records that are looked up in one round.
 const AT_ONCE: usize = 64;
 /// Addresses whose names are remembered.
@@ -64,6 +74,9 @@ pub(crate) enum AdmitError {
     NoTransportKey(Name),
     #[error("{0}: {1}")]
     Untimely(Name, RecordTimeError),
+    /// For good, as far as one can tell.
+    #[error("the record of {0} has expired, and there is no newer one")]
+    Expired(Name),
     #[error("{0} is not trusted here (ROOD)")]
     Distrusted(Name),
     #[error("{0} is in GEEL here, and nobody here has asked for it; --trust {0}=0.7 lets it in")]
@@ -74,6 +87,48 @@ pub(crate) enum AdmitError {
     Own(Name),
     #[error("{0}: {1}")]
     Peer(Name, PeerError),
+}
+
+impl AdmitError {
+    /// Why a peer that meets this is none any more; `None` where it stays what it was.
+    fn ends(&self) -> Option<Reason> {
+        match self {
+            Self::Resolve(ResolveError::Revoked { .. }) => Some(Reason::Revoked),
+            Self::Resolve(ResolveError::Unknown { .. }) => Some(Reason::Unknown),
+            Self::NoTransportKey(_) => Some(Reason::NoTransportKey),
+            Self::Expired(_) => Some(Reason::Expired),
+            Self::Distrusted(_) => Some(Reason::Distrusted),
+            Self::Waiting(_) => Some(Reason::Waiting),
+            Self::Resolve(_) | Self::Untimely(..) | Self::OtherKey(_) | Self::Own(_) | Self::Peer(..) => None,
+        }
+    }
+}
+
+/// What a route says of a peer: who it is, its record, its transport key.
+fn judge(
+    name: &Name,
+    route: Route,
+    now: UnixTime,
+) -> Result<(Identity, Signed<Record>, TransportKey), AdmitError> {
+    if let Some(nodes) = route.disowned_by() {
+        return Err(ResolveError::Unknown { name: name.clone(), nodes }.into());
+    }
+    let is_answered = route.is_answered();
+    let (Some(identity), Some(record)) = (route.identity, route.record) else {
+        return Err(AdmitError::NoTransportKey(name.clone()));
+    };
+    let claims = record.claims();
+    if let Err(error) = claims.check_time(now) {
+        let is_over = is_answered || now > claims.expires_at().saturating_add(GRACE);
+        return Err(match error {
+            RecordTimeError::Expired if is_over => AdmitError::Expired(name.clone()),
+            _ => AdmitError::Untimely(name.clone(), error),
+        });
+    }
+    match claims.transport_key {
+        Some(transport) => Ok((identity, record, transport)),
+        None => Err(AdmitError::NoTransportKey(name.clone())),
+    }
 }
 
 impl MeshNode {
@@ -147,42 +202,29 @@ impl Core {
         name: &Name,
         wanted: bool,
     ) -> Result<Peer, AdmitError> {
-        let client = self.remote.client();
-        let before = mesh.peer(name);
-        let route = client.resolve(name, || None).await;
-        if let (Err(error @ (ResolveError::Revoked { .. } | ResolveError::Unknown { .. })), Some(before)) =
-            (&route, &before)
+        let looked_up = self.admit_anew(mesh, name, wanted).await;
+        if let Err(error) = &looked_up
+            && let Some(reason) = error.ends()
+            && let Some(before) = mesh.peer(name)
         {
-            let reason = match error {
-                ResolveError::Revoked { .. } => Reason::Revoked,
-                _ => Reason::Unknown,
-            };
-            mesh.dismiss(before, &reason);
+            mesh.dismiss(&before, &reason);
         }
-        let route = route?;
-        let (Some(identity), Some(record)) = (route.identity, route.record) else {
-            return Err(AdmitError::NoTransportKey(name.clone()));
-        };
+        looked_up
+    }
+
+    async fn admit_anew(&self, mesh: &MeshNode, name: &Name, wanted: bool) -> Result<Peer, AdmitError> {
+        let before = mesh.peer(name);
+        let route = self.remote.client().resolve(name, || None).await?;
+        let (identity, record, transport) = judge(name, route, system::now())?;
         let record = record.claims();
-        // One that was a peer before stays as it is, while nobody can be asked for its next record.
-        record.check_time(system::now()).map_err(|error| AdmitError::Untimely(name.clone(), error))?;
-        let Some(transport) = record.transport_key else {
-            return Err(AdmitError::NoTransportKey(name.clone()));
-        };
         // Whom the node of our socket knows by another key is another (SECURITY R5, R39).
         self.remote.learn_key(name).await.map_err(|_| AdmitError::OtherKey(name.clone()))?;
         let zone = trust_in(self, name, &identity.key).await.map_or(Zone::Rood, Zone::of);
         if zone == Zone::Rood {
-            if let Some(before) = &before {
-                mesh.dismiss(before, &Reason::Distrusted);
-            }
             return Err(AdmitError::Distrusted(name.clone()));
         }
         let wanted = wanted || before.as_ref().is_some_and(|before| before.wanted);
         if zone == Zone::Geel && !wanted {
-            if let Some(before) = &before {
-                mesh.dismiss(before, &Reason::Waiting);
-            }
             return Err(AdmitError::Waiting(name.clone()));
         }
         // Another identity under the same name is another peer.
@@ -307,5 +349,47 @@ impl Core {
             return peer.zone;
         };
         if trust.source == tibet_ping::TrustSource::Unknown { peer.zone } else { Zone::of(trust.score) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{QueryError, RouteNote, RouteOrigin};
+    use crate::device::{LocalDevice, Presence};
+
+    /// SECURITY R54, 3.2 row 40: what nodes said decides whether an expired record is the last one.
+    #[test]
+    fn row_40_an_expired_peer_is_kept_for_a_day_while_no_node_is_there_and_not_at_all_when_one_is() {
+        let start = UnixTime::from_secs(1_800_000_000);
+        let name: Name = "jis:hub".parse().expect("a name");
+        let mut device = LocalDevice::create(name.clone(), start).expect("keys");
+        let ttl = Duration::from_secs(600);
+        let record = device.publish(Presence { ttl, ..Presence::default() }, start).expect("signed");
+        let silent = || RouteNote::Query(QueryError::NoAnswer { node: "one".to_owned() });
+        let unknown = || RouteNote::Unknown { node: "other".to_owned() };
+        let expired = || RouteNote::Expired { node: "other".to_owned() };
+        let judged = |after: u64, origin: RouteOrigin, notes: Vec<RouteNote>| {
+            let (record, identity) = (Some(record.clone()), Some(device.identity().clone()));
+            let route = Route { record, identity, endpoints: Vec::new(), origin, notes };
+            judge(&name, route, start.saturating_add(Duration::from_secs(after))).map(|_| ())
+        };
+        let ends = |after, origin, notes| judged(after, origin, notes).map_err(|error| error.ends());
+        let day = 24 * 3600;
+        for (after, origin, notes, result) in [
+            (0, RouteOrigin::Node("one".to_owned()), vec![], Ok(())),
+            (0, RouteOrigin::Node("one".to_owned()), vec![unknown()], Ok(())),
+            (0, RouteOrigin::Cache, vec![silent(), silent()], Ok(())),
+            (0, RouteOrigin::Cache, vec![silent(), unknown()], Ok(())),
+            (0, RouteOrigin::Cache, vec![unknown(), unknown()], Err(Some(Reason::Unknown))),
+            (601, RouteOrigin::LastKnown, vec![silent(), silent()], Err(None)),
+            (601 + day, RouteOrigin::LastKnown, vec![silent(), silent()], Err(Some(Reason::Expired))),
+            (601, RouteOrigin::LastKnown, vec![silent(), unknown()], Err(Some(Reason::Expired))),
+            (601, RouteOrigin::LastKnown, vec![silent(), expired()], Err(Some(Reason::Expired))),
+            (601, RouteOrigin::LastKnown, vec![unknown()], Err(Some(Reason::Unknown))),
+        ] {
+            let told = format!("{after} s, {origin:?}, {notes:?}");
+            assert_eq!(ends(after, origin, notes), result, "{told}");
+        }
     }
 }
