@@ -2,6 +2,7 @@
 
 mod net;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -197,6 +198,41 @@ async fn a_peer_stays_while_a_node_that_may_know_it_is_silent() {
         tokio::time::timeout(net::PATIENCE, asks.recv()).await.expect("asked again").expect("running");
     }
     assert!(has_peer(&up.status().await));
+    up.stop().await;
+}
+
+/// A welcome is not signed. A node that sees the device elsewhere at every greeting, or somebody on the way who says so for it, does not have it sign records and register for ever.
+#[tokio::test]
+async fn a_node_that_sees_the_device_elsewhere_each_time_keeps_nobody_busy() {
+    let device = hub(at(0), at(0));
+    let record = device.record().expect("published").clone();
+    let mut saying = saying(Arc::new(Mutex::new(Some((device, record)))));
+    let (greeted, mut greetings) = mpsc::unbounded_channel();
+    let mut port = 1024;
+    let script: Script = Box::new(move |node, frame, from| match frame {
+        Compact::Hello(id) => {
+            port += 1;
+            let _ = greeted.send(());
+            vec![node.welcome(id, SocketAddr::new(from.ip(), port))]
+        }
+        other => saying(node, other, from),
+    });
+    let node = Hostile::run(key(), LOOPBACK, script).await;
+    let laptop = Home::of("jis:office:laptop");
+    // A program speaks to a peer that there is no path to, so one is looked for.
+    let (up, _stream) = with_peer(&laptop, &[node.address()]).await;
+    for _ in 0..3 {
+        greetings.recv().await.expect("running");
+    }
+    // Within 8 s its word counts once. Else there is a round for each time there and back.
+    let mut count = 0;
+    let more = async {
+        while greetings.recv().await.is_some() {
+            count += 1;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(8), more).await.is_err(), "it is running");
+    assert!(count < 10, "{count} greetings");
     up.stop().await;
 }
 

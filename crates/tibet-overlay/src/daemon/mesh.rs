@@ -5,6 +5,7 @@
 //! | `mesh/engine.rs` | the pure machine (`tibet-mesh`) on the socket, and what programs send and get |
 //! | `mesh/peers.rs` | who is a peer, and who is none any more |
 //! | `mesh/consent.rs` | consents to direct paths |
+//! | `mesh/elsewhere.rs` | a node's word that it sees us elsewhere |
 //! | `mesh/relays.rs` | sessions with the nodes that relay |
 //! | `mesh/port_mapping.rs` | a port of the router that leads here |
 //! | `mesh/programs.rs` | a TUN device, or TCP without one |
@@ -16,6 +17,7 @@
 
 mod commands;
 mod consent;
+mod elsewhere;
 mod engine;
 mod journal;
 mod names;
@@ -42,6 +44,7 @@ use super::shared::Core;
 use crate::device::DeviceError;
 use crate::state_dir::StateDir;
 use consent::Answered;
+use elsewhere::Elsewhere;
 use engine::{Engine, Happened};
 use journal::Journal;
 use peers::Book;
@@ -154,6 +157,7 @@ pub(super) struct MeshNode {
     engine: Arc<Engine>,
     book: Mutex<Book>,
     answered: Mutex<Answered>,
+    elsewhere: Mutex<Elsewhere>,
     relays: Mutex<Vec<RelayLink>>,
     programs: Programs,
     port_mapping: PortMapping,
@@ -194,6 +198,7 @@ impl MeshNode {
             engine: Arc::clone(&engine),
             book: Mutex::default(),
             answered: Mutex::default(),
+            elsewhere: Mutex::default(),
             relays: Mutex::new(relays),
             programs,
             port_mapping: PortMapping::new(config.port_mapping),

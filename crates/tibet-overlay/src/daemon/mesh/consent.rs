@@ -4,11 +4,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jis::{Endpoint, Fingerprint, Punch, Signed, UnixTime};
 use tibet_mesh::{ProbeKeys, Role};
 
 use super::MeshNode;
+use super::elsewhere::{Elsewhere, is_elsewhere};
 use super::peers::{AdmitError, Peer};
 use crate::daemon::shared::Core;
 use crate::intents::{Failure, FailureCode};
@@ -56,6 +58,10 @@ impl MeshNode {
     fn answered(&self) -> MutexGuard<'_, Answered> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Elsewhere> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Core {
@@ -73,7 +79,7 @@ impl Core {
             }
         };
         // A node that does not answer delays nobody but itself.
-        tokio::join!(ask, self.look_where_we_are(), self.look_for_relays(mesh, &peer));
+        tokio::join!(ask, self.look_where_we_are(mesh), self.look_for_relays(mesh, &peer));
     }
 
     /// A peer without any path: what is known of it may be from before it had a relay.
@@ -87,11 +93,12 @@ impl Core {
 
     /// Has the nodes say where they see us now. A router that has started anew tells nobody, and that a path is gone is its first sign: what we are seen at,
     /// what a consent says, and where relays send to us are all to be made anew.
-    async fn look_where_we_are(&self) {
+    async fn look_where_we_are(&self, mesh: &MeshNode) {
         for (index, node) in self.remote.client().nodes().iter().enumerate() {
             let Some(before) = self.session(index) else { continue };
             if let Ok(now) = node.hello().await
-                && now.observed != before.observed
+                && is_elsewhere(&before, &now)
+                && mesh.elsewhere().counts(index, Instant::now())
             {
                 tracing::info!(node = self.link(index).node, observed = %now.observed, "seen elsewhere");
                 self.met(index, now, now.observed);
