@@ -186,7 +186,7 @@ impl MeshNode {
         let log_key = state.node_log_key(&identity.name)?;
         let journal = Journal::open(&state.node(&identity.name).join("mesh.jsonl"), &identity.name, log_key)?;
         let wire = core.remote.socket().wire().clone();
-        let (engine, happened) = Engine::new(machine, wire.clone());
+        let (engine, happened) = Engine::new(machine, wire.clone(), core.links.len());
         let tun =
             config.tun.as_ref().map(|name| TunConfig { mtu: config.mtu, ..TunConfig::new(name, address) });
         let programs = Programs::start(&engine, tun, address, config.mtu, tasks).await?;
@@ -255,11 +255,6 @@ async fn run(core: Arc<Core>, mesh: Arc<MeshNode>, mut happened: mpsc::Receiver<
     while let Some(happened) = happened.recv().await {
         while seeking.try_join_next().is_some() {}
         match happened {
-            Happened::Mesh(MeshEvent::RelayDue(id)) => {
-                let links = mesh.relay_links();
-                let link = usize::try_from(id.0).ok().and_then(|index| links.get(index));
-                link.inspect(|link| link.due.notify_one());
-            }
             // What finds no room is asked again by the machine.
             Happened::Mesh(MeshEvent::PathWanted(peer)) if seeking.len() < SEEKING => {
                 let (core, mesh) = (Arc::clone(&core), Arc::clone(&mesh));

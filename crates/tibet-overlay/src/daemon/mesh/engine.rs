@@ -34,9 +34,27 @@ pub(super) struct Engine {
     wire: Wire,
     /// Something is due earlier than was thought.
     earlier: Notify,
-    events: mpsc::Sender<Happened>,
+    news: News,
     sink: OnceLock<Sink>,
     pings: Pings,
+}
+
+/// Where events go.
+struct News {
+    events: mpsc::Sender<Happened>,
+    /// For each relay, whoever keeps a session with it. The machine says but once that another is due, so that is not among what may find no room.
+    relays: Vec<Arc<Notify>>,
+}
+
+impl News {
+    fn tell(&self, event: MeshEvent) {
+        if let MeshEvent::RelayDue(id) = event {
+            let relay = usize::try_from(id.0).ok().and_then(|index| self.relays.get(index));
+            relay.inspect(|due| due.notify_one());
+        } else {
+            let _ = self.events.try_send(Happened::Mesh(event));
+        }
+    }
 }
 
 struct State {
@@ -62,8 +80,8 @@ pub(super) enum Happened {
 }
 
 impl Engine {
-    /// On this socket.
-    pub(super) fn new(mesh: Mesh, wire: Wire) -> (Arc<Self>, mpsc::Receiver<Happened>) {
+    /// On this socket, with so many nodes that may be relays.
+    pub(super) fn new(mesh: Mesh, wire: Wire, relays: usize) -> (Arc<Self>, mpsc::Receiver<Happened>) {
         let (events, happened) = mpsc::channel(MAX_EVENTS);
         let state = State { mesh, scheduled: None, arrived: Vec::new(), unknown: BTreeMap::new() };
         let engine = Self {
@@ -71,7 +89,7 @@ impl Engine {
             started: Instant::now(),
             wire,
             earlier: Notify::new(),
-            events,
+            news: News { events, relays: (0..relays).map(|_| Arc::default()).collect() },
             sink: OnceLock::new(),
             pings: Pings::default(),
         };
@@ -119,6 +137,11 @@ impl Engine {
         self.flush(&mut state, out);
     }
 
+    /// Tells whenever the session with the relay of this index is to be opened anew.
+    pub(super) fn relay_due(&self, index: usize) -> Option<Arc<Notify>> {
+        self.news.relays.get(index).map(Arc::clone)
+    }
+
     pub(super) fn pings(&self) -> &Pings {
         &self.pings
     }
@@ -163,7 +186,8 @@ impl Engine {
     fn keep(&self, state: &mut State, to: Ipv6Addr, packet: BytesMut, now: Duration) {
         state.unknown.retain(|_, unknown| now.saturating_sub(unknown.since) < WAIT);
         if !state.unknown.contains_key(&to) {
-            if state.unknown.len() >= MAX_UNKNOWN || self.events.try_send(Happened::Unknown(to)).is_err() {
+            if state.unknown.len() >= MAX_UNKNOWN || self.news.events.try_send(Happened::Unknown(to)).is_err()
+            {
                 return;
             }
             state.unknown.insert(to, Unknown { since: now, packets: VecDeque::new() });
@@ -192,7 +216,7 @@ impl Engine {
             out.push(Outgoing { to: transmit.to, bytes: transmit.datagram.into() });
         }
         while let Some(event) = state.mesh.poll_event() {
-            let _ = self.events.try_send(Happened::Mesh(event));
+            self.news.tell(event);
         }
         let due = state.mesh.poll_timeout();
         if due.is_some_and(|due| state.scheduled.is_none_or(|scheduled| due < scheduled)) {
@@ -236,4 +260,27 @@ impl std::fmt::Debug for Engine {
 fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
     let octets: [u8; 16] = *packet.get(24..40)?.first_chunk()?;
     (packet[0] >> 4 == 6).then(|| octets.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tibet_mesh::RelayId;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_relay_is_due_is_told_also_when_there_is_no_room_for_events() {
+        let (events, mut happened) = mpsc::channel(1);
+        let news = News { events, relays: vec![Arc::default(), Arc::default()] };
+        for _ in 0..2 {
+            assert!(
+                news.events.try_send(Happened::Unknown(Ipv6Addr::LOCALHOST)).is_ok() || happened.len() == 1
+            );
+        }
+        news.tell(MeshEvent::RelayDue(RelayId(1)));
+        news.tell(MeshEvent::RelayDue(RelayId(7)));
+        let told = |index: usize| tokio::time::timeout(WAIT, news.relays[index].notified());
+        assert!(told(1).await.is_ok() && told(0).await.is_err());
+        assert!(matches!(happened.recv().await, Some(Happened::Unknown(_))) && happened.is_empty());
+    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jis::{Name, RelayOpen, Signed, TransportSecret, message_hash};
 use tibet_mesh::{RelayClient, RelayId, RelayKeys};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
@@ -31,8 +30,6 @@ const LIFETIME: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct RelayLink {
     /// It has said that it does not relay.
     refused: bool,
-    /// The session is to be opened anew.
-    pub(super) due: Arc<Notify>,
     /// Bytes a second it passes on for us.
     pub(super) rate: Option<u64>,
 }
@@ -56,7 +53,7 @@ impl MeshNode {
 
 /// Keeps a session with the node of this index, without end.
 pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>, index: usize) {
-    let Some(due) = mesh.relay_links().get(index).map(|link| Arc::clone(&link.due)) else { return };
+    let Some(due) = mesh.engine.relay_due(index) else { return };
     let id = RelayId(u32::try_from(index).unwrap_or(u32::MAX));
     loop {
         core.registered_with(index).await;
@@ -65,13 +62,14 @@ pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>, index: usize) {
             let _ = timeout(RECORD, core.has_newest(index)).await;
         }
         let wait = match open(&core, &mesh, index).await {
-            Ok((client, rate)) => {
+            Ok((client, rate, lifetime)) => {
                 if let Some(link) = mesh.relay_links().get_mut(index) {
                     link.rate = Some(rate);
                 }
                 mesh.engine.with(|machine, now| machine.open_relay(id, client, now));
                 tracing::info!(node = core.link(index).node, rate, "relay");
-                due.notified().await;
+                // It is over by then, whether anybody says so or not.
+                let _ = timeout(lifetime, due.notified()).await;
                 Duration::from_millis(chance() % 500)
             }
             Err(error) => {
@@ -87,7 +85,12 @@ pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>, index: usize) {
     }
 }
 
-async fn open(core: &Core, mesh: &MeshNode, index: usize) -> Result<(RelayClient, u64), QueryError> {
+/// A session, the bytes a second that go through it, and how long it holds.
+async fn open(
+    core: &Core,
+    mesh: &MeshNode,
+    index: usize,
+) -> Result<(RelayClient, u64, Duration), QueryError> {
     let node = Arc::clone(&core.remote.client().nodes()[index]);
     let unsignable = QueryError::Unsignable;
     let session = match core.session(index) {
@@ -113,7 +116,7 @@ async fn open(core: &Core, mesh: &MeshNode, index: usize) -> Result<(RelayClient
     let Some(keys) = keys else { return Err(QueryError::NoAnswer { node: node.address().place() }) };
     let now = mesh.engine.now();
     let client = RelayClient::new(keys, opened.session, opened.with.address, opened.lifetime, now);
-    Ok((client, opened.bytes_per_second))
+    Ok((client, opened.bytes_per_second, opened.lifetime))
 }
 
 impl Core {
@@ -124,7 +127,7 @@ impl Core {
     }
 
     /// Whether any node has the device.
-    pub(super) fn is_registered(&self) -> bool {
+    pub(in crate::daemon) fn is_registered(&self) -> bool {
         (0..self.links.len()).any(|index| self.link(index).state == LinkState::Registered)
     }
 
