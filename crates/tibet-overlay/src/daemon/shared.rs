@@ -136,6 +136,13 @@ impl Core {
         names
     }
 
+    /// Whether the device's record names a relay that it is not registered with now, while another node is there to be told.
+    pub(super) fn names_lost_relay(&self) -> bool {
+        let named = self.device.presence().relays;
+        let relays = self.relays();
+        named.iter().any(|relay| !relays.contains(relay)) && self.is_registered()
+    }
+
     /// Where a link has its node.
     pub(super) fn session(&self, node: usize) -> Option<Session> {
         self.sessions().get(node).copied().flatten()

@@ -19,17 +19,21 @@ const EVERY: Duration = Duration::from_secs(1);
 /// a NAT forgets after.
 const LEAP: Duration = Duration::from_secs(30);
 
+/// How long a relay that the record names may be away before the record names it no more: peers go on sending there until then.
+const LOST: Duration = Duration::from_secs(30);
+
 /// Who wants the files read now, and hears what came of it.
 type Reload = oneshot::Sender<Result<(), DeviceError>>;
 
 /// Looks, every second: at the addresses that datagrams leave from, at the device's files, at the age of its record and of what nodes said, at the
-/// clocks. Sends nothing itself.
+/// relays that it names, at the clocks. Sends nothing itself.
 pub(super) async fn run(core: Arc<Core>, mut reloads: mpsc::Receiver<Reload>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = core.device.changes();
     let mut followed = *changes.borrow();
     let mut clocks = Clocks::now();
+    let mut relays = Relays::default();
     loop {
         let wanted = tokio::select! {
             _ = ticks.tick() => None,
@@ -53,7 +57,8 @@ pub(super) async fn run(core: Arc<Core>, mut reloads: mpsc::Receiver<Reload>) {
             tracing::info!("the address of this machine has changed");
             core.tell_moved();
         }
-        if core.forget_unheard() | core.is_due() {
+        let lost = relays.are_lost(core.names_lost_relay(), Instant::now());
+        if core.forget_unheard() | core.is_due() | lost {
             // What goes wrong is in the status, and comes again.
             let _ = core.current().await;
         }
@@ -93,6 +98,21 @@ async fn follow(core: &Core) -> Result<(), DeviceError> {
     core.current().await.map(|_| ())
 }
 
+/// Since when the record has named a relay that is away.
+#[derive(Debug, Default)]
+struct Relays {
+    away: Option<Instant>,
+}
+
+impl Relays {
+    /// Whether one has been away for [`LOST`].
+    fn are_lost(&mut self, away: bool, now: Instant) -> bool {
+        let since = away.then(|| *self.away.get_or_insert(now));
+        self.away = since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= LOST)
+    }
+}
+
 /// The two clocks at one moment: the one that is set, and goes on while the machine sleeps, and the one that neither is nor does.
 #[derive(Debug, Clone, Copy)]
 struct Clocks {
@@ -117,6 +137,15 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_is_lost_when_it_was_away_for_half_a_minute_at_a_stretch() {
+        let (mut relays, start) = (Relays::default(), Instant::now());
+        let mut look = |second: u64, away: bool| relays.are_lost(away, start + Duration::from_secs(second));
+        assert!((0..30).all(|second| !look(second, true)) && look(30, true) && look(31, true));
+        assert!(!look(32, false), "the record has named it no more");
+        assert!(!look(33, true) && !look(50, false) && !look(51, true) && !look(80, true) && look(81, true));
+    }
 
     #[test]
     fn sleep_is_told_from_a_slow_look_and_from_a_clock_that_is_kept_in_step() {
