@@ -1,15 +1,17 @@
 //! What the device answers its nodes.
 //!
 //! A node may pass two things on: a challenge, which the device answers with a proof for the verifier it names, and a ping, which it answers as it thinks
-//! of the asker. Nothing else is answered, and nobody but the nodes it is registered with is heard.
+//! of the asker. Nothing else is answered, and nobody but the nodes it is registered with is heard, each within bounds of its own (`answers/gate.rs`).
 
-use std::net::SocketAddr;
+mod gate;
+use gate::Gate;
+
 use std::sync::Arc;
 
 use jis::{Answer, AnswerOutcome, Challenge, IdentityStatus, Name, PublicKey, Query, Signed, message_hash};
 use tibet_ping::{Compact, TrustSource};
 use tibet_registry::Zone;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
 use super::shared::{Core, blocking};
@@ -20,49 +22,32 @@ use crate::intents::{
 use crate::name_memory::KnownName;
 use crate::system;
 
-/// Questions that are answered at once.
-const AT_ONCE: usize = 16;
-/// Questions in a second; each costs some signatures.
-const A_SECOND: u32 = 200;
 /// What an identity stands at that nobody said anything about but that has shown its registered key.
 const REGISTERED: f64 = 0.5;
 
 pub(super) async fn run(core: Arc<Core>, mut questions: mpsc::Receiver<IncomingQuestion>) {
-    let room = Arc::new(Semaphore::new(AT_ONCE));
-    let (mut second, mut count) = (Instant::now(), 0);
-    while let Some(question) = questions.recv().await {
-        if second.elapsed() >= Duration::from_secs(1) {
-            (second, count) = (Instant::now(), 0);
-        }
-        count += 1;
+    let mut gate = Gate::default();
+    while let Some(IncomingQuestion { from, query }) = questions.recv().await {
+        let Some(node) = core.registered_node(from) else { continue };
         // What finds no room is asked again by the node.
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-        if count > A_SECOND {
+        let Some((query, room)) = gate.admit(&node, &core.device.identity().key, &query, Instant::now())
+        else {
             continue;
-        }
+        };
         let core = Arc::clone(&core);
         tokio::spawn(async move {
-            let _permit = permit;
-            if let Some((to, datagram)) = answer(&core, question).await {
-                core.remote.socket().wire().send(to, datagram);
+            let _room = room;
+            if let Some(datagram) = answer(&core, &query).await {
+                core.remote.socket().wire().send(from, datagram);
             }
         });
     }
 }
 
-/// The answer to a question; `None` for silence.
-async fn answer(
-    core: &Core,
-    IncomingQuestion { from, query }: IncomingQuestion,
-) -> Option<(SocketAddr, Vec<u8>)> {
-    let query = Signed::<Query>::decode(&query).ok()?;
-    let node = core.registered_node(from)?;
+/// The answer to a node's question; `None` for silence.
+async fn answer(core: &Core, query: &Signed<Query>) -> Option<Vec<u8>> {
     let claims = query.claims();
     let identity = core.device.identity();
-    if claims.key != node || claims.responder != identity.key || claims.cookie != [0; 16] {
-        return None;
-    }
-    query.verify(&node).ok()?;
     let started = Instant::now();
     let request = OverlayRequest::read(claims.method.as_str(), &claims.arguments).ok()?;
     let result = match request {
@@ -85,7 +70,7 @@ async fn answer(
     };
     let answer = Answer { request: message_hash(query.message()), key: identity.key, outcome, values };
     let answer = core.sign(answer)?;
-    Some((from, Compact::Answer { id: claims.id, answer: &answer.encode() }.write()))
+    Some(Compact::Answer { id: claims.id, answer: &answer.encode() }.write())
 }
 
 async fn prove(core: &Core, challenge: Challenge, started: Instant) -> Result<Vec<Vec<u8>>, Failure> {
