@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mesh/engine.rs` | the pure machine (`tibet-mesh`) on the socket, and what programs send and get |
 //! | `mesh/peers.rs` | who is a peer, and who is none any more |
+//! | `mesh/address_names.rs` | whose overlay address is whose |
 //! | `mesh/consent.rs` | consents to direct paths |
 //! | `mesh/elsewhere.rs` | a node's word that it sees us elsewhere |
 //! | `mesh/relays.rs` | sessions with the nodes that relay |
@@ -15,6 +16,7 @@
 //! | `mesh/report.rs` | how it is doing |
 //! | `mesh/journal.rs` | tokens |
 
+mod address_names;
 mod commands;
 mod consent;
 mod elsewhere;

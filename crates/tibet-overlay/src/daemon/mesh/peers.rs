@@ -22,6 +22,7 @@ use tibet_registry::Zone;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshNode;
+use super::address_names::AddressNames;
 use super::journal::Reason;
 use crate::client::{ResolveError, Route};
 use crate::daemon::answers::trust_in;
@@ -37,8 +38,6 @@ const SILENT: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Records that are looked up in one round.
 const AT_ONCE: usize = 64;
-/// Addresses whose names are remembered.
-const MAX_NAMES: usize = 65_536;
 
 /// A peer.
 #[derive(Debug, Clone)]
@@ -59,8 +58,7 @@ pub(super) struct Peer {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     peers: BTreeMap<Fingerprint, Peer>,
-    /// Whose address is whose, peer or not yet.
-    names: BTreeMap<Ipv6Addr, Name>,
+    names: AddressNames,
 }
 
 /// Why somebody is no peer.
@@ -150,7 +148,7 @@ impl MeshNode {
 
     /// The name behind an overlay address, where it was seen before.
     pub(super) fn name_at(&self, address: Ipv6Addr) -> Option<Name> {
-        self.book().names.get(&address).cloned()
+        self.book().names.get(address).cloned()
     }
 
     pub(super) fn status_of(&self, peer: &Fingerprint) -> Option<PeerStatus> {
@@ -160,10 +158,8 @@ impl MeshNode {
     /// Notes whose address this is. It makes nobody a peer.
     pub(super) fn note_name(&self, fingerprint: &Fingerprint, name: &Name) -> Ipv6Addr {
         let address = fingerprint.overlay_address(&self.network);
-        let mut book = self.book();
-        if book.names.len() < MAX_NAMES {
-            book.names.insert(address, name.clone());
-        }
+        let in_use = |address| self.engine.with(|mesh, _| mesh.has_peer(address));
+        self.book().names.note(address, name, in_use);
         address
     }
 
