@@ -4,7 +4,7 @@ mod net;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jis::{Endpoint, Punch, Record, Signed, SignedObject as _, UnixTime};
 use net::hostile::{Hostile, Script, Shown, found, registering};
@@ -198,6 +198,28 @@ async fn a_peer_stays_while_a_node_that_may_know_it_is_silent() {
         tokio::time::timeout(net::PATIENCE, asks.recv()).await.expect("asked again").expect("running");
     }
     assert!(has_peer(&up.status().await));
+    up.stop().await;
+}
+
+/// SECURITY R20f: names that nodes say nothing of, so that each look-up takes seconds, hold back neither other look-ups nor what becomes of trust.
+#[tokio::test]
+async fn a_peer_is_found_and_cut_off_while_look_ups_of_others_hang() {
+    let device = hub(at(0), at(0));
+    let record = device.record().expect("published").clone();
+    let node = Hostile::run(key(), LOOPBACK, saying(Arc::new(Mutex::new(Some((device, record)))))).await;
+    let laptop = Home::of("jis:office:laptop");
+    let silent: Vec<String> = (0..12).map(|number| format!("jis:a{number}")).collect();
+    let trust: Vec<(&str, f64)> =
+        silent.iter().map(|name| (name.as_str(), 0.95)).chain([(HUB, 0.95)]).collect();
+    let mesh = MeshConfig { port_mapping: false, ..MeshConfig::default() };
+    let up = laptop.up_in_mesh(&[node.address()], &trust, Some(mesh)).await;
+    until(&up, has_peer).await;
+    let begun = Instant::now();
+    let distrusted = |node: &tibet_iot::IotNode| node.set_trust(name(HUB), 0.0, "a test");
+    up.remote().socket().with(distrusted).await.expect("running").expect("noted");
+    until(&up, |status| !has_peer(status)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    logged(&laptop, "ROOD").await;
     up.stop().await;
 }
 

@@ -5,6 +5,7 @@
 //! | `mesh/engine.rs` | the pure machine (`tibet-mesh`) on the socket, and what programs send and get |
 //! | `mesh/peers.rs` | who is a peer, and who is none any more |
 //! | `mesh/address_names.rs` | whose overlay address is whose |
+//! | `mesh/turns.rs` | whose record is looked up next |
 //! | `mesh/consent.rs` | consents to direct paths |
 //! | `mesh/elsewhere.rs` | a node's word that it sees us elsewhere |
 //! | `mesh/relays.rs` | sessions with the nodes that relay |
@@ -29,6 +30,7 @@ mod programs;
 mod relays;
 mod report;
 mod sealed;
+mod turns;
 pub use port_mapping::PortMappingReport;
 pub use report::{ForwardStatus, MeshStatus, PeerReport, RelayReport};
 
@@ -213,7 +215,8 @@ impl MeshNode {
         core.join_pings(&mesh).await;
         tasks.spawn(engine.run());
         tasks.spawn(run(Arc::clone(core), Arc::clone(&mesh), happened));
-        tasks.spawn(peers::run(Arc::clone(core), Arc::clone(&mesh)));
+        tasks.spawn(peers::watch_trust(Arc::clone(core), Arc::clone(&mesh)));
+        tasks.spawn(peers::watch_records(Arc::clone(core), Arc::clone(&mesh)));
         for index in 0..core.links.len() {
             tasks.spawn(relays::run(Arc::clone(core), Arc::clone(&mesh), index));
         }

@@ -11,19 +11,22 @@
 //! | is not registered any more | the word of all nodes: one that is silent may be the one that has it |
 //! | has let its record expire | the record, when a node was there to have a newer one; a day later, when none was |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jis::{Fingerprint, Identity, Name, PublicKey, Record, RecordTimeError, Signed, TransportKey, UnixTime};
 use tibet_mesh::{MeshEvent, Path, PeerError, PeerStatus, RelayId};
+use tibet_ping::TrustSource;
 use tibet_registry::Zone;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshNode;
 use super::address_names::AddressNames;
 use super::journal::Reason;
+use super::turns::{Turns, Wanted};
 use crate::client::{ResolveError, Route};
 use crate::daemon::answers::trust_in;
 use crate::daemon::shared::Core;
@@ -36,8 +39,6 @@ const SPEAKING: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(60);
 /// How long a peer is kept whose record has expired while no node is there to be asked for the next.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
-/// Records that are looked up in one round.
-const AT_ONCE: usize = 64;
 
 /// A peer.
 #[derive(Debug, Clone)]
@@ -83,8 +84,26 @@ pub(crate) enum AdmitError {
     OtherKey(Name),
     #[error("{0} is this device itself")]
     Own(Name),
+    #[error("{0} has ceased to be a peer meanwhile")]
+    Dismissed(Name),
     #[error("{0}: {1}")]
     Peer(Name, PeerError),
+}
+
+impl Book {
+    /// The peer with this name, if it is one that was looked up a moment ago. `wanted` says that somebody here speaks to it.
+    fn want(&mut self, name: &Name, wanted: bool) -> Option<Peer> {
+        let peer = self.peers.values_mut().find(|peer| peer.name == *name)?;
+        peer.wanted |= wanted;
+        (peer.looked_up.elapsed() < SPEAKING).then(|| peer.clone())
+    }
+
+    /// Notes that a look-up has told nothing of a peer.
+    fn note_look(&mut self, name: &Name) {
+        if let Some(peer) = self.peers.values_mut().find(|peer| peer.name == *name) {
+            peer.looked_up = Instant::now();
+        }
+    }
 }
 
 impl AdmitError {
@@ -97,7 +116,12 @@ impl AdmitError {
             Self::Expired(_) => Some(Reason::Expired),
             Self::Distrusted(_) => Some(Reason::Distrusted),
             Self::Waiting(_) => Some(Reason::Waiting),
-            Self::Resolve(_) | Self::Untimely(..) | Self::OtherKey(_) | Self::Own(_) | Self::Peer(..) => None,
+            Self::Resolve(_)
+            | Self::Untimely(..)
+            | Self::OtherKey(_)
+            | Self::Own(_)
+            | Self::Dismissed(_)
+            | Self::Peer(..) => None,
         }
     }
 }
@@ -164,12 +188,59 @@ impl MeshNode {
     }
 
     /// Ends everything with a peer, and writes down why.
-    fn dismiss(&self, peer: &Peer, reason: &Reason) {
+    fn dismiss(&self, peer: &Fingerprint, reason: &Reason) {
+        self.end(&mut self.book(), peer, reason);
+    }
+
+    fn end(&self, book: &mut Book, peer: &Fingerprint, reason: &Reason) {
+        // Somebody else may have been first.
+        let Some(peer) = book.peers.remove(peer) else { return };
         self.engine.with(|mesh, _| mesh.remove_peer(&peer.fingerprint));
-        self.engine.pings().remove(peer);
-        self.book().peers.remove(&peer.fingerprint);
+        self.engine.pings().remove(&peer);
         tracing::warn!(peer = %peer.name, %reason, "no peer any more");
         self.journal.note(&peer.name, reason);
+    }
+
+    /// Goes by where a peer stands now.
+    fn set_zone(&self, peer: &Fingerprint, zone: Zone) {
+        let mut book = self.book();
+        let Some(known) = book.peers.get_mut(peer) else { return };
+        match zone {
+            Zone::Rood => self.end(&mut book, peer, &Reason::Distrusted),
+            Zone::Geel if !known.wanted => self.end(&mut book, peer, &Reason::Waiting),
+            _ if zone != known.zone => {
+                known.zone = zone;
+                self.engine.with(|mesh, _| mesh.set_answers_only(peer, zone != Zone::Groen));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a peer on, or what is new of it. `was_peer` says that it was one when it was looked up: whoever has dismissed it since knows more.
+    fn take_on(&self, mut peer: Peer, relays: Vec<RelayId>, was_peer: bool) -> Result<Peer, AdmitError> {
+        let mut book = self.book();
+        let held = book.peers.get(&peer.fingerprint);
+        if was_peer && held.is_none() {
+            return Err(AdmitError::Dismissed(peer.name));
+        }
+        let is_new = held.is_none();
+        peer.wanted |= held.is_some_and(|held| held.wanted);
+        let taken = self.engine.with(|machine, now| {
+            peer.address = machine.set_peer(peer.fingerprint, peer.transport)?;
+            machine.set_relays(&peer.fingerprint, relays, now);
+            machine.set_answers_only(&peer.fingerprint, peer.zone != Zone::Groen);
+            Ok(())
+        });
+        taken.map_err(|error| AdmitError::Peer(peer.name.clone(), error))?;
+        self.engine.pings().add(&peer);
+        book.peers.insert(peer.fingerprint, peer.clone());
+        if is_new {
+            tracing::info!(peer = %peer.name, address = %peer.address, zone = peer.zone.as_str(), "peer");
+            self.journal.note(&peer.name, &Reason::Admitted(peer.zone));
+        }
+        drop(book);
+        self.engine.release(peer.address);
+        Ok(peer)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -183,9 +254,7 @@ impl Core {
         if *name == self.device.identity().name {
             return Err(AdmitError::Own(name.clone()));
         }
-        if let Some(mut peer) = mesh.peer(name).filter(|peer| peer.looked_up.elapsed() < SPEAKING) {
-            peer.wanted |= wanted;
-            mesh.book().peers.insert(peer.fingerprint, peer.clone());
+        if let Some(peer) = mesh.book().want(name, wanted) {
             return Ok(peer);
         }
         self.look_up(mesh, name, wanted).await
@@ -203,7 +272,7 @@ impl Core {
             && let Some(reason) = error.ends()
             && let Some(before) = mesh.peer(name)
         {
-            mesh.dismiss(&before, &reason);
+            mesh.dismiss(&before.fingerprint, &reason);
         }
         looked_up
     }
@@ -224,36 +293,21 @@ impl Core {
             return Err(AdmitError::Waiting(name.clone()));
         }
         // Another identity under the same name is another peer.
-        if let Some(before) = before.as_ref().filter(|before| before.fingerprint != identity.fingerprint) {
-            mesh.dismiss(before, &Reason::OtherIdentity);
+        let was_peer = before.as_ref().is_some_and(|before| before.fingerprint == identity.fingerprint);
+        if let Some(other) = before.filter(|_| !was_peer) {
+            mesh.dismiss(&other.fingerprint, &Reason::OtherIdentity);
         }
-        let relays = self.relay_ids(&record.relays);
-        let fingerprint = identity.fingerprint;
-        let admitted = mesh.engine.with(|machine, now| {
-            let address = machine.set_peer(fingerprint, transport)?;
-            machine.set_relays(&fingerprint, relays, now);
-            machine.set_answers_only(&fingerprint, zone != Zone::Groen);
-            Ok(address)
-        });
-        let address = admitted.map_err(|error| AdmitError::Peer(name.clone(), error))?;
-        mesh.note_name(&fingerprint, name);
         let peer = Peer {
             name: name.clone(),
-            fingerprint,
+            fingerprint: identity.fingerprint,
             key: identity.key,
             transport,
-            address,
+            address: mesh.note_name(&identity.fingerprint, name),
             zone,
             wanted,
             looked_up: Instant::now(),
         };
-        mesh.engine.pings().add(&peer);
-        if mesh.book().peers.insert(fingerprint, peer.clone()).is_none() {
-            tracing::info!(peer = %name, %address, zone = zone.as_str(), "peer");
-            mesh.journal.note(name, &Reason::Admitted(zone));
-        }
-        mesh.engine.release(address);
-        Ok(peer)
+        mesh.take_on(peer, self.relay_ids(&record.relays), was_peer)
     }
 
     /// The relays with these names that we have sessions with, or may have.
@@ -274,55 +328,45 @@ impl Core {
     }
 }
 
-/// Looks at the peers, without end. Those named have tunnels before they ask for them.
-pub(super) async fn run(core: Arc<Core>, mesh: Arc<MeshNode>) {
+/// Looks at the trust in all peers, without end. It waits for no node.
+pub(super) async fn watch_trust(core: Arc<Core>, mesh: Arc<MeshNode>) {
     let mut ticks = interval(TRUST);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut trusted_at: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        for peer in mesh.peers() {
-            let zone = core.zone_of(&peer).await;
-            if zone == Zone::Rood {
-                mesh.dismiss(&peer, &Reason::Distrusted);
-            } else if zone == Zone::Geel && !peer.wanted {
-                mesh.dismiss(&peer, &Reason::Waiting);
-            } else if zone != peer.zone {
-                let changed = Peer { zone, ..peer };
-                let answers_only = zone != Zone::Groen;
-                mesh.engine.with(|mesh, _| mesh.set_answers_only(&changed.fingerprint, answers_only));
-                mesh.book().peers.insert(changed.fingerprint, changed);
-            }
+        let peers: Vec<(Fingerprint, Name)> =
+            mesh.book().peers.values().map(|peer| (peer.fingerprint, peer.name.clone())).collect();
+        for (peer, zone) in core.zones_of(peers).await {
+            mesh.set_zone(&peer, zone);
         }
-        if trusted_at.is_none_or(|at| at.elapsed() >= SPEAKING) && core.is_registered() {
-            trusted_at = Some(Instant::now());
-            for (name, score) in &core.config.trust {
-                if Zone::of(*score) == Zone::Groen && mesh.peer(name).is_none() {
-                    let _ = core.look_up(&mesh, name, false).await;
-                }
-            }
+    }
+}
+
+/// Looks the records of peers up, without end, and of those whom the operator trusts: they have tunnels before they ask for them.
+pub(super) async fn watch_records(core: Arc<Core>, mesh: Arc<MeshNode>) {
+    let mut ticks = interval(TRUST);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut turns, mut looking) = (Turns::default(), JoinSet::new());
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => turns.set(core.records_wanted(&mesh), Instant::now()),
+            Some(Ok(name)) = looking.join_next() => turns.end(name, Instant::now()),
         }
-        let due = mesh.peers().into_iter().filter(|peer| {
-            let age = peer.looked_up.elapsed();
-            age >= SILENT || age >= SPEAKING && mesh.is_active(peer)
-        });
-        for peer in due.take(AT_ONCE).collect::<Vec<_>>() {
-            if let Err(error) = core.look_up(&mesh, &peer.name, false).await {
-                tracing::debug!(peer = %peer.name, %error, "its record");
-                // Nobody could be asked: it stays what it was, and is looked up again.
-                if let Some(known) = mesh.book().peers.get_mut(&peer.fingerprint) {
-                    known.looked_up = Instant::now();
+        while let Some(name) = turns.begin() {
+            let (core, mesh) = (Arc::clone(&core), Arc::clone(&mesh));
+            looking.spawn(async move {
+                if let Err(error) = core.look_up(&mesh, &name, false).await {
+                    tracing::debug!(peer = %name, %error, "its record");
+                    // Nobody could be asked: it stays what it was, and is looked up again.
+                    mesh.book().note_look(&name);
                 }
-            }
+                name
+            });
         }
     }
 }
 
 impl MeshNode {
-    fn is_active(&self, peer: &Peer) -> bool {
-        self.engine.with(|mesh, now| mesh.is_active(&peer.fingerprint, now))
-    }
-
     /// Notes what the machine says of a peer.
     pub(super) fn heard(&self, event: &MeshEvent) {
         if let MeshEvent::PathChosen(peer, path) = event {
@@ -338,13 +382,37 @@ impl MeshNode {
 }
 
 impl Core {
-    /// Where a peer stands now.
-    async fn zone_of(&self, peer: &Peer) -> Zone {
-        let name = peer.name.clone();
-        let Some(trust) = self.remote.socket().with(move |node| node.trust_in(&name)).await else {
-            return peer.zone;
+    /// Whose records are to be known, and how new.
+    fn records_wanted(&self, mesh: &MeshNode) -> Vec<Wanted> {
+        let peers = mesh.peers();
+        let active: Vec<bool> = mesh.engine.with(|machine, now| {
+            peers.iter().map(|peer| machine.is_active(&peer.fingerprint, now)).collect()
+        });
+        let known: BTreeSet<&Name> = peers.iter().map(|peer| &peer.name).collect();
+        let trusted = self.config.trust.iter().filter(|(name, score)| {
+            Zone::of(*score) == Zone::Groen && !known.contains(name) && self.is_registered()
+        });
+        let trusted = trusted
+            .map(|(name, _)| Wanted { name: name.clone(), looked_up: None, may_age: SPEAKING })
+            .collect::<Vec<_>>();
+        let wanted = |(peer, active): (Peer, bool)| Wanted {
+            may_age: if active { SPEAKING } else { SILENT },
+            looked_up: Some(peer.looked_up),
+            name: peer.name,
         };
-        if trust.source == tibet_ping::TrustSource::Unknown { peer.zone } else { Zone::of(trust.score) }
+        trusted.into_iter().chain(peers.into_iter().zip(active).map(wanted)).collect()
+    }
+
+    /// Where those of these peers stand now of whom anything is known.
+    async fn zones_of(&self, peers: Vec<(Fingerprint, Name)>) -> Vec<(Fingerprint, Zone)> {
+        let zones = self.remote.socket().with(move |node| {
+            let zone = |(peer, name): (Fingerprint, Name)| {
+                let trust = node.trust_in(&name);
+                (trust.source != TrustSource::Unknown).then(|| (peer, Zone::of(trust.score)))
+            };
+            peers.into_iter().filter_map(zone).collect()
+        });
+        zones.await.unwrap_or_default()
     }
 }
 
