@@ -206,9 +206,9 @@ impl Daemon {
     /// Waits until it ends by itself; why. It says nothing more then, and is to be dropped.
     pub async fn failed(&self) -> DaemonEnd {
         tokio::select! {
-            // Whoever is revoked leaves the network, so the socket ends too.
+            // Whoever leaves the network ends the socket too.
             biased;
-            end = self.core.revoked() => end,
+            end = self.core.ended() => end,
             reason = self.core.remote.socket().ended() => {
                 DaemonEnd::Socket(reason.unwrap_or_else(|| "nobody said why".to_owned()))
             }

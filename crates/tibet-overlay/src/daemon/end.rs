@@ -14,6 +14,14 @@ pub enum DaemonEnd {
         /// What of it is revoked.
         status: IdentityStatus,
     },
+    /// The TUN interface was deleted, or failed: no program reaches the mesh any more.
+    #[error("the TUN interface {interface} is gone: {reason}")]
+    Interface {
+        /// The interface.
+        interface: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The socket failed, with this reason.
     #[error("the socket failed: {0}")]
     Socket(String),

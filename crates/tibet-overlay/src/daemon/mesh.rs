@@ -193,7 +193,7 @@ impl MeshNode {
         let (engine, happened) = Engine::new(machine, wire.clone(), core.links.len());
         let tun =
             config.tun.as_ref().map(|name| TunConfig { mtu: config.mtu, ..TunConfig::new(name, address) });
-        let programs = Programs::start(&engine, tun, address, config.mtu, tasks).await?;
+        let programs = Programs::start(core, &engine, tun, address, config.mtu, tasks).await?;
         let relays = (0..core.links.len()).map(|_| RelayLink::default()).collect();
         let mesh = Arc::new(Self {
             network: config.network.clone(),

@@ -42,8 +42,8 @@ pub(super) struct Core {
     mesh: OnceLock<Arc<MeshNode>>,
     /// The version of the record that each node has confirmed.
     confirmed: watch::Sender<Vec<Option<RecordVersion>>>,
-    /// What ended the device, once its files have said that it is revoked.
-    revoked: watch::Sender<Option<DaemonEnd>>,
+    /// Why it has ended by itself, unless the socket says so.
+    ended: watch::Sender<Option<DaemonEnd>>,
     started: Instant,
 }
 
@@ -62,7 +62,7 @@ impl Core {
             problem: Mutex::default(),
             mesh: OnceLock::new(),
             confirmed: watch::channel(vec![None; nodes.len()]).0,
-            revoked: watch::channel(None).0,
+            ended: watch::channel(None).0,
             started: Instant::now(),
             config,
             device,
@@ -261,17 +261,17 @@ impl Core {
         self.states.subscribe()
     }
 
-    /// Leaves the network for good, because the device is revoked.
+    /// Leaves the network for good: the device is revoked, or of no use to anybody here.
     pub(super) async fn end(&self, end: DaemonEnd) {
-        tracing::warn!(%end, "revoked");
-        self.revoked.send_replace(Some(end));
+        tracing::error!(%end, "leaving the network");
+        self.ended.send_replace(Some(end));
         self.remote.socket().stop().await;
     }
 
-    /// Waits until the device is revoked.
-    pub(super) async fn revoked(&self) -> DaemonEnd {
-        let mut revoked = self.revoked.subscribe();
-        let end = revoked.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    /// Waits until it has left the network by itself.
+    pub(super) async fn ended(&self) -> DaemonEnd {
+        let mut ended = self.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
         match end {
             Some(end) => end,
             // The sender is ours, so it is not gone.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::engine::Engine;
 use super::{ExposeAt, ForwardTo, MeshError, MeshNode};
+use crate::daemon::DaemonEnd;
 use crate::daemon::shared::Core;
 
 /// What programs use.
@@ -36,6 +37,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 impl Programs {
     /// Joins the programs of this machine with the engine.
     pub(super) async fn start(
+        core: &Arc<Core>,
         engine: &Arc<Engine>,
         tun: Option<TunConfig>,
         address: Ipv6Addr,
@@ -48,19 +50,20 @@ impl Programs {
                 let writer = Mutex::new(writer);
                 engine.set_sink(Box::new(move |packets| {
                     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Err(error) = writer.write(packets) {
-                        tracing::error!(%error, "the TUN device");
-                    }
+                    // Only of an interface that is gone, and that is said once, by whoever reads from it.
+                    let _ = writer.write(packets);
                 }));
-                let engine = Arc::clone(engine);
+                let (core, engine, interface) = (Arc::clone(core), Arc::clone(engine), config.name.clone());
                 tasks.spawn(async move {
                     let mut batch = Vec::new();
-                    loop {
+                    let error = loop {
                         match reader.read(&mut batch).await {
                             Ok(()) => engine.send_packets(&mut batch),
-                            Err(error) => return tracing::error!(%error, "the TUN device is gone"),
+                            Err(error) => break error,
                         }
-                    }
+                    };
+                    // Whoever started us starts us again, with another interface.
+                    core.end(DaemonEnd::Interface { interface, reason: error.to_string() }).await;
                 });
                 Way::Tun(config.name)
             }
