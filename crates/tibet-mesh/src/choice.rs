@@ -36,6 +36,8 @@ pub struct Measured {
     pub health: Health,
     /// How long there and back takes, where that was measured.
     pub rtt: Option<Duration>,
+    /// A relay that the peer has spoken over and that its record, as far as we know it, does not name: it may pass nothing on to the peer.
+    pub noted: bool,
 }
 
 /// A path must be faster by this much to be left for another of its kind: as a part of the present one's time, in percent…
@@ -47,15 +49,16 @@ const FASTER_BY: Duration = Duration::from_millis(2);
 ///
 /// | first | a direct path that is proven |
 /// |---|---|
-/// | then | a relay that is proven |
-/// | then | a direct path that is suspect, a suspect relay |
+/// | then | a relay that is proven and that the peer's record names, one that the peer has only spoken over |
+/// | then | a direct path that is suspect, a suspect relay of the one and of the other kind |
 /// | never | one that has not worked |
 ///
 /// Among equals the fastest; but the present one stays unless another is faster by a fifth and by 2 ms, so that two equal paths do not take turns.
 #[must_use]
 pub fn choose(present: Option<Path>, paths: &[Measured]) -> Option<Path> {
     let usable = || paths.iter().filter(|measured| measured.health != Health::Unproven);
-    let class = |measured: &Measured| (measured.health, matches!(measured.path, Path::Relayed(_)));
+    let class =
+        |measured: &Measured| (measured.health, matches!(measured.path, Path::Relayed(_)), measured.noted);
     let rtt = |measured: &Measured| measured.rtt.unwrap_or(Duration::MAX);
     let best = usable().min_by_key(|measured| (class(measured), rtt(measured)))?;
     let stays = usable().find(|measured| Some(measured.path) == present).filter(|current| {
@@ -76,12 +79,16 @@ mod tests {
 
     fn direct(address: &str, health: Health, rtt_ms: u64) -> Measured {
         let path = Path::Direct(address.parse().expect("address"));
-        Measured { path, health, rtt: (rtt_ms > 0).then(|| Duration::from_millis(rtt_ms)) }
+        Measured { path, health, rtt: (rtt_ms > 0).then(|| Duration::from_millis(rtt_ms)), noted: false }
     }
 
     fn relay(number: u32, health: Health, rtt_ms: u64) -> Measured {
         let rtt = (rtt_ms > 0).then(|| Duration::from_millis(rtt_ms));
-        Measured { path: Path::Relayed(RelayId(number)), health, rtt }
+        Measured { path: Path::Relayed(RelayId(number)), health, rtt, noted: false }
+    }
+
+    fn noted(number: u32, health: Health, rtt_ms: u64) -> Measured {
+        Measured { noted: true, ..relay(number, health, rtt_ms) }
     }
 
     /// What, the present path, all paths, and which of them is taken.
@@ -111,6 +118,18 @@ mod tests {
             ),
             ("a suspect path before none", Some(0), vec![wan(Suspect, 1), lan(Unproven, 0)], Some(0)),
             ("the other relay", Some(0), vec![relay(1, Suspect, 1), relay(2, Proven, 50)], Some(1)),
+            (
+                "a relay of the record before a faster one",
+                Some(1),
+                vec![relay(1, Proven, 90), noted(2, Proven, 1)],
+                Some(0),
+            ),
+            (
+                "any proven relay before a suspect one",
+                Some(0),
+                vec![relay(1, Suspect, 1), noted(2, Proven, 90)],
+                Some(1),
+            ),
             ("the present one is gone", Some(9), vec![wan(Proven, 1)], Some(0)),
         ];
         for (what, present, paths, expected) in cases {

@@ -22,7 +22,7 @@ pub use inner::{InnerPacket, InnerReject};
 mod mesh;
 pub use mesh::{Mesh, MeshCounts, MeshEvent, MeshTransmit, PeerError, PeerStatus, Undeliverable};
 mod paths;
-pub use paths::{MAX_CANDIDATES, MAX_RELAYS, Paths, ProbeTransmit};
+pub use paths::{MAX_CANDIDATES, Paths, ProbeTransmit};
 mod probe;
 pub use probe::{
     ANSWER_LENGTH, CONFIRM_LENGTH, Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Role, Session, session_of,
@@ -41,6 +41,8 @@ pub use tunnels::{
     HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats,
     TunnelTransmit, Tunnels,
 };
+mod ways;
+pub use ways::{MAX_RELAYS, Standing};
 mod wire;
 pub use wire::{
     PROBE, PROBE_ANSWER, PROBE_CONFIRM, RELAY_ALIVE, RELAY_CALL, RELAY_DELIVERY, RELAY_SEND, Wire,

@@ -77,8 +77,6 @@ struct Peer {
     paths: Paths,
     /// It may answer, and begin nothing.
     answers_only: bool,
-    /// The relays that its record names and that we have sessions with.
-    relays: Vec<RelayId>,
     /// Where the answer to its handshake went, and the index that its packets bear which can only be made from that answer.
     greeted: Option<(SocketAddr, [u8; 4])>,
     /// What is sent once there is a path.
@@ -131,7 +129,6 @@ impl Mesh {
             address,
             paths: Paths::default(),
             answers_only: false,
-            relays: Vec::new(),
             greeted: None,
             waiting: VecDeque::new(),
             asked: None,

@@ -21,13 +21,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::budget::ProbeBudget;
-use crate::choice::{Health, Measured, Path, RelayId, choose};
+use crate::choice::{Health, Measured, Path, choose};
 use crate::probe::{Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Session};
+use crate::ways::{Standing, Ways};
 
 /// Addresses of one peer that are looked at: what two consents name.
 pub const MAX_CANDIDATES: usize = 16;
-/// Relays to one peer: what a record names.
-pub const MAX_RELAYS: usize = 4;
 
 /// Probes to an address that has not answered, for each consent (SECURITY R58).
 const PROBES: u8 = 5;
@@ -60,7 +59,7 @@ pub struct Paths {
     /// The newest agreement last; one before it, for what is still on the way.
     keys: VecDeque<ProbeKeys>,
     candidates: Vec<Candidate>,
-    relays: Vec<Measured>,
+    relays: Ways,
     chosen: Option<Path>,
     /// The path that the owner was last told of.
     told: Option<Path>,
@@ -194,24 +193,24 @@ impl Paths {
                 (*missed, *next) = ((*missed).max(SUSPECT + 1), now);
             }
         }
-        for relay in &mut self.relays {
-            relay.health = relay.health.max(Health::Suspect);
-        }
+        self.relays.handle_moved();
         self.rechoose(now);
     }
 
-    /// How a way through a relay stands. Ways beyond [`MAX_RELAYS`] are left out.
-    pub fn set_relay(&mut self, relay: RelayId, health: Health, rtt: Option<Duration>) {
-        let path = Path::Relayed(relay);
-        let measured = Measured { path, health, rtt };
-        match self.relays.iter_mut().find(|known| known.path == path) {
-            Some(known) => *known = measured,
-            None => {
-                if self.relays.len() < MAX_RELAYS {
-                    self.relays.push(measured);
-                }
-            }
-        }
+    /// How the ways stand through the relays that the peer's record names; those that it names no more are none of its ways. Ways beyond
+    /// [`MAX_RELAYS`](crate::MAX_RELAYS) are left out.
+    pub fn set_relays(&mut self, named: &[Standing]) {
+        self.relays.set(named);
+    }
+
+    /// The peer has spoken over a relay, which stands like this: a way to it even where its record does not name it, after all that this names.
+    pub fn note_relay(&mut self, relay: Standing) {
+        self.relays.note(relay);
+    }
+
+    /// A relay stands like this from now on. Whether it is a way to the peer.
+    pub fn update_relay(&mut self, relay: Standing) -> bool {
+        self.relays.update(relay)
     }
 
     /// Sends what is due. `budget` is shared by all peers.
@@ -269,8 +268,9 @@ impl Paths {
             path: Path::Direct(candidate.address),
             health: candidate.health(now),
             rtt: candidate.rtt,
+            noted: false,
         });
-        direct.chain(self.relays.iter().copied()).collect()
+        direct.chain(self.relays.measured()).collect()
     }
 
     /// What frames of this peer begin with.

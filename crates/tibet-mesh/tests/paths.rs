@@ -32,7 +32,7 @@ impl Pair {
             chosen: Default::default(),
         };
         for paths in &mut pair.paths {
-            paths.set_relay(RelayId(1), Health::Proven, None);
+            paths.set_relays(&[(RelayId(1), Health::Proven, None)]);
         }
         pair
     }
@@ -270,4 +270,37 @@ fn two_devices_in_one_home_speak_within_it() {
     pair.talk(Duration::from_secs(1));
     assert_eq!(pair.direct(0), Some(pair.world.address(1)));
     assert_eq!(pair.direct(1), Some(pair.world.address(0)));
+}
+
+/// Our nodes are eight, a peer's record names four of them: when it names others, these are taken.
+#[test]
+fn relays_that_a_record_names_no_more_make_room_for_those_it_names_now() {
+    let mut paths = Paths::default();
+    let (now, ms) = (Duration::from_secs(1000), |ms| Some(Duration::from_millis(ms)));
+    let proven = |relay| (RelayId(relay), Health::Proven, ms(10));
+    let mut chosen = |named: &[u32]| {
+        paths.set_relays(&named.iter().map(|relay| proven(*relay)).collect::<Vec<_>>());
+        (paths.take_change(now).flatten(), paths.measured(now).len())
+    };
+    assert_eq!(chosen(&[1, 2, 3, 4]), (Some(RELAY), 4));
+    assert_eq!(chosen(&[5]), (Some(Path::Relayed(RelayId(5))), 1));
+    assert_eq!(chosen(&[8, 7, 6, 4, 3]), (Some(Path::Relayed(RelayId(8))), 4));
+}
+
+/// A relay passes on to a peer only what its record lets it (SECURITY R50): that the peer speaks over it shows no more than that it has a session there.
+#[test]
+fn a_relay_that_the_record_does_not_name_serves_where_no_named_one_does() {
+    let mut paths = Paths::default();
+    let (now, ms) = (Duration::from_secs(1000), |ms| Some(Duration::from_millis(ms)));
+    paths.set_relays(&[(RelayId(1), Health::Proven, ms(90))]);
+    (2..9).for_each(|relay| paths.note_relay((RelayId(relay), Health::Proven, ms(1))));
+    assert_eq!(paths.take_change(now), Some(Some(RELAY)));
+    assert_eq!(paths.measured(now).len(), 4);
+    assert!(paths.update_relay((RelayId(1), Health::Suspect, ms(90))));
+    assert_eq!(paths.take_change(now), Some(Some(Path::Relayed(RelayId(2)))));
+    // Those that were only heard take no place that the record has a use for.
+    let named: Vec<_> = [1, 6, 7, 8].map(|relay| (RelayId(relay), Health::Proven, ms(5))).into();
+    paths.set_relays(&named);
+    assert_eq!(paths.measured(now).iter().filter(|way| !way.noted).count(), 4);
+    assert!(!paths.update_relay((RelayId(2), Health::Proven, None)));
 }

@@ -9,20 +9,21 @@ use jis::Fingerprint;
 use super::{Mesh, MeshEvent, MeshTransmit, push};
 use crate::choice::{Health, Path, RelayId};
 use crate::relay::RelayClient;
+use crate::ways::Standing;
 use crate::wire::RELAY_ALIVE;
 
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) client: RelayClient,
     /// How it stood when the peers' paths were last told, and whether the owner was told that it is over.
-    told: Option<(Health, Option<Duration>)>,
+    told: Option<Standing>,
     due_told: bool,
 }
 
 impl Relay {
     /// How ways through it stand.
-    fn standing(&self, now: Duration) -> (Health, Option<Duration>) {
-        (self.client.health(now), self.client.rtt())
+    fn standing(&self, id: RelayId, now: Duration) -> Standing {
+        (id, self.client.health(now), self.client.rtt())
     }
 }
 
@@ -36,53 +37,42 @@ impl Mesh {
     /// Ends the session with a relay.
     pub fn close_relay(&mut self, id: RelayId, now: Duration) {
         self.relays.remove(&id);
-        let through: Vec<Fingerprint> = self.peers_through(id);
-        for peer in through {
-            if let Some(known) = self.peers.get_mut(&peer) {
-                known.paths.set_relay(id, Health::Unproven, None);
-            }
-            self.choose(peer, now);
-        }
+        self.tell_paths((id, Health::Unproven, None), now);
     }
 
     /// The relays that the peer's record names, as far as we have sessions with them.
     pub fn set_relays(&mut self, peer: &Fingerprint, relays: Vec<RelayId>, now: Duration) {
         let Some(known) = self.peers.get_mut(peer) else { return };
-        for gone in known.relays.iter().filter(|id| !relays.contains(id)) {
-            known.paths.set_relay(*gone, Health::Unproven, None);
-        }
-        known.relays = relays;
-        for id in &known.relays {
-            let (health, rtt) =
-                self.relays.get(id).map_or((Health::Unproven, None), |relay| relay.standing(now));
-            known.paths.set_relay(*id, health, rtt);
-        }
+        let standing = |id: RelayId| match self.relays.get(&id) {
+            Some(relay) => relay.standing(id, now),
+            None => (id, Health::Unproven, None),
+        };
+        let named: Vec<Standing> = relays.into_iter().map(standing).collect();
+        known.paths.set_relays(&named);
         self.choose(*peer, now);
     }
 
     /// A peer has spoken through a relay of ours, so it has a session there too: it is answered that way, even if the record that we know of it is from before it had.
     pub(super) fn note_relay(&mut self, peer: &Fingerprint, id: RelayId, now: Duration) {
         let Some((known, relay)) = self.peers.get_mut(peer).zip(self.relays.get(&id)) else { return };
-        if !known.relays.contains(&id) {
-            let (health, rtt) = relay.standing(now);
-            known.relays.push(id);
-            known.paths.set_relay(id, health, rtt);
-        }
+        known.paths.note_relay(relay.standing(id, now));
     }
 
     /// How the relays stand, and how long there and back takes.
     #[must_use]
-    pub fn relays(&self, now: Duration) -> Vec<(RelayId, Health, Option<Duration>)> {
-        let standing = |(id, relay): (&RelayId, &Relay)| {
-            let (health, rtt) = relay.standing(now);
-            (*id, health, rtt)
-        };
-        self.relays.iter().map(standing).collect()
+    pub fn relays(&self, now: Duration) -> Vec<Standing> {
+        self.relays.iter().map(|(id, relay)| relay.standing(*id, now)).collect()
     }
 
-    fn peers_through(&self, id: RelayId) -> Vec<Fingerprint> {
-        let through = self.peers.iter().filter(|(_, known)| known.relays.contains(&id));
-        through.map(|(peer, _)| *peer).collect()
+    /// Tells the paths of all peers how a relay stands.
+    fn tell_paths(&mut self, relay: Standing, now: Duration) {
+        let peers = self.peers.iter_mut().filter_map(|(peer, known)| {
+            let through = known.paths.update_relay(relay);
+            through.then_some(*peer)
+        });
+        for peer in peers.collect::<Vec<Fingerprint>>() {
+            self.choose(peer, now);
+        }
     }
 
     /// Looks at the relays after anything has happened to them: sends what they have to say, and tells the peers' paths how they stand.
@@ -93,22 +83,17 @@ impl Mesh {
                 let transmit = MeshTransmit { to: call.to, peer: None, datagram: call.datagram[..].into() };
                 push(&mut self.transmits, transmit, &mut self.counts.overflow);
             }
-            let standing = relay.standing(now);
+            let standing = relay.standing(*id, now);
             if relay.told != Some(standing) {
                 relay.told = Some(standing);
-                changed.push((*id, standing));
+                changed.push(standing);
             }
             if relay.client.is_due(now) && !std::mem::replace(&mut relay.due_told, true) {
                 push(&mut self.events, MeshEvent::RelayDue(*id), &mut self.counts.overflow);
             }
         }
-        for (id, (health, rtt)) in changed {
-            for peer in self.peers_through(id) {
-                if let Some(known) = self.peers.get_mut(&peer) {
-                    known.paths.set_relay(id, health, rtt);
-                }
-                self.choose(peer, now);
-            }
+        for relay in changed {
+            self.tell_paths(relay, now);
         }
     }
 
