@@ -104,6 +104,13 @@ pub enum Disturbance {
     ClockJumps(usize, Duration),
     /// A host's connection is bad: so much of 1000 is lost.
     Bad(usize, Duration, u64),
+    /// A host alone loses a relay, for good.
+    Loses {
+        /// Which host.
+        host: usize,
+        /// Which relay.
+        relay: usize,
+    },
     /// The first may not speak to the second any more.
     Removes(usize, usize),
     /// Somebody sends what he has overheard, and worse, so many times in a second.
@@ -145,6 +152,7 @@ impl fmt::Display for Disturbance {
             Self::Bad(host, time, loss) => {
                 write!(f, "host {host} loses {loss} of 1000 for {} s", time.as_secs_f32())
             }
+            Self::Loses { host, relay } => write!(f, "host {host} alone loses relay {relay}"),
             Self::Removes(host, peer) => write!(f, "host {host} removes host {peer}"),
             Self::Attack(time, rate) => {
                 write!(f, "an attack of {} s, {rate} datagrams a second", time.as_secs())
@@ -209,6 +217,11 @@ impl Scenario {
         let pauses = scenario.pairs.iter().filter_map(|pair| pair.pause).map(|(at, time)| at + time);
         scenario.calm_from = pauses.fold(scenario.calm_from, Duration::max);
         let settles = random.permille(250);
+        // The other relay is what is left: traffic has to find it.
+        if scenario.relays == 2 && random.permille(200) {
+            let (host, relay) = (random.index(scenario.hosts.len()), random.index(scenario.relays));
+            scenario.disturbances.push((scenario.calm_from, Disturbance::Loses { host, relay }));
+        }
         scenario.end = scenario.calm_from + if settles { SETTLED } else { RECOVERY + RECOVERY / 2 };
         scenario
     }

@@ -120,6 +120,8 @@ pub struct World<'a> {
     nonces: u64,
     watch: Watch,
     roams: Vec<(Duration, usize)>,
+    /// Stations between which nothing arrives any more: a host and a relay.
+    lost: Vec<[usize; 2]>,
     verbose: bool,
 }
 
@@ -174,6 +176,7 @@ impl<'a> World<'a> {
             nonces: 0,
             watch: Watch::default(),
             roams: Vec::new(),
+            lost: Vec::new(),
             verbose,
         };
         for host in &scenario.hosts {
@@ -571,6 +574,10 @@ impl<'a> World<'a> {
     fn deliver(&mut self, station: usize, from: SocketAddr, datagram: Datagram) {
         let nanos = self.now.as_nanos() as u64;
         self.watch.trace(&[1, nanos, station as u64, u64::from(from.port()), length_of(&datagram) as u64]);
+        let by = datagram.by;
+        if self.lost.iter().any(|lost| lost.contains(&station) && lost.contains(&by)) {
+            return;
+        }
         if station >= self.hosts.len() {
             return self.serve(station, from, datagram);
         }
@@ -815,6 +822,7 @@ impl<'a> World<'a> {
                 self.links[host].loss = loss;
                 self.schedule(now + time, Event::Good(host));
             }
+            Disturbance::Loses { host, relay } => self.lost.push([host, self.relay_station(relay)]),
             Disturbance::Removes(host, peer) => {
                 self.hosts[host].mesh.remove_peer(&identity(peer));
                 self.hosts[host].removed.insert(peer);

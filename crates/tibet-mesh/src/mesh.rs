@@ -125,9 +125,11 @@ impl Mesh {
             }
             return Err(PeerError::KeyTaken);
         }
+        // Either of the two comes to the same end.
+        let patient = self.address > address;
         self.peers.entry(peer).or_insert_with(|| Peer {
             address,
-            paths: Paths::default(),
+            paths: if patient { Paths::patient() } else { Paths::default() },
             answers_only: false,
             greeted: None,
             waiting: VecDeque::new(),

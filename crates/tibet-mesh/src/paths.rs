@@ -8,7 +8,8 @@
 //! | both have consented | [`Paths::begin`] |
 //! | a probe frame came in | [`Paths::handle_frame`] |
 //! | a tunnel message of the peer came in, and was genuine | [`Paths::handle_data`] |
-//! | a message went out | [`Paths::note_sent`] |
+//! | a packet is for the peer | [`Paths::note_sent`] |
+//! | a datagram goes to it over the path in use | [`Paths::note_datagram`] |
 //! | the machine has another address | [`Paths::handle_moved`] |
 //! | [`Paths::poll_timeout`] is due | [`Paths::handle_timeout`] |
 //! | then sends | [`Paths::poll_transmit`] until there is nothing |
@@ -101,6 +102,12 @@ enum State {
 }
 
 impl Paths {
+    /// Those of the one of two peers that follows the other to another relay later than that one would: of each two one is to have this, and the other the default.
+    #[must_use]
+    pub fn patient() -> Self {
+        Self { relays: Ways::patient(), ..Self::default() }
+    }
+
     /// Begins to look for paths: both sides have consented. `named` are the addresses in the peer's consent that may be probed; those beyond the first
     /// [`MAX_CANDIDATES`] of all are left out.
     pub fn begin(&mut self, keys: ProbeKeys, named: impl IntoIterator<Item = SocketAddr>, now: Duration) {
@@ -152,6 +159,7 @@ impl Paths {
     /// From an address that is not known yet the peer is asked whether it is there (SECURITY R24); packets go there only once it has answered.
     pub fn handle_data(&mut self, path: Path, length: usize, now: Duration) {
         self.active_at = Some(now);
+        self.relays.heard(path, self.chosen, now);
         let Path::Direct(from) = path else {
             return self.doubt_what_is_silent(now);
         };
@@ -182,7 +190,15 @@ impl Paths {
         self.active_at = Some(now);
         self.unanswered_since.get_or_insert(now);
         if paused {
+            self.relays.forget_sent();
             self.rechoose(now);
+        }
+    }
+
+    /// A datagram goes to the peer over the path in use.
+    pub fn note_datagram(&mut self, now: Duration) {
+        if let Some(Path::Relayed(relay)) = self.chosen {
+            self.relays.sent(relay, now);
         }
     }
 

@@ -304,3 +304,86 @@ fn a_relay_that_the_record_does_not_name_serves_where_no_named_one_does() {
     assert_eq!(paths.measured(now).iter().filter(|way| !way.noted).count(), 4);
     assert!(!paths.update_relay((RelayId(2), Health::Proven, None)));
 }
+
+/// Two relays, as one of two peers sees them: this one speaks over the first, which is faster.
+struct OverRelays {
+    paths: Paths,
+    now: Duration,
+}
+
+impl OverRelays {
+    fn new(mut paths: Paths) -> Self {
+        let proven = |relay, ms| (RelayId(relay), Health::Proven, Some(Duration::from_millis(ms)));
+        paths.set_relays(&[proven(1, 10), proven(2, 90)]);
+        let mut both = Self { paths, now: Duration::from_secs(1000) };
+        assert_eq!(both.chosen(), 1);
+        both
+    }
+
+    fn chosen(&mut self) -> u32 {
+        self.paths.take_change(self.now);
+        match self.paths.chosen() {
+            Some(Path::Relayed(RelayId(relay))) => relay,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// For so long a packet goes to the peer every 100 ms, and one comes from it over this relay. When another path was chosen first.
+    fn talk(&mut self, time: Duration, over: Option<u32>) -> Option<Duration> {
+        let (begun, before) = (self.now, self.chosen());
+        let mut left = None;
+        while self.now < begun + time {
+            self.paths.note_sent(self.now);
+            self.paths.note_datagram(self.now);
+            self.now += Duration::from_millis(100);
+            if let Some(relay) = over {
+                self.paths.handle_data(Path::Relayed(RelayId(relay)), 100, self.now);
+            }
+            if self.chosen() != before {
+                left.get_or_insert(self.now - begun);
+            }
+        }
+        left
+    }
+}
+
+/// Our session with a relay may be well while the peer's is dead: what the relay answers shows nothing of the peer.
+#[test]
+fn a_relay_that_the_peer_alone_has_lost_is_left_for_the_one_it_speaks_over() {
+    let minute = Duration::from_secs(60);
+    for (paths, within) in [(Paths::default(), 500), (Paths::patient(), 1500)] {
+        let mut both = OverRelays::new(paths);
+        assert_eq!(both.talk(minute, Some(1)), None);
+        let left = both.talk(minute, Some(2)).expect("left");
+        assert!(left <= Duration::from_millis(within + 100), "{left:?}");
+        // That the relay still answers us brings it not back; that the peer speaks over it does.
+        both.paths.update_relay((RelayId(1), Health::Proven, Some(Duration::from_millis(9))));
+        assert_eq!((both.talk(minute, Some(2)), both.chosen()), (None, 2));
+        both.talk(minute, Some(1));
+        assert_eq!(both.chosen(), 1);
+    }
+}
+
+/// A relay that the record does not name may drop what is for the peer: that the peer speaks over it is no reason to leave one that is named.
+#[test]
+fn a_relay_is_not_left_for_one_that_the_record_does_not_name() {
+    let mut both = OverRelays::new(Paths::default());
+    both.paths.set_relays(&[(RelayId(1), Health::Proven, None)]);
+    both.paths.note_relay((RelayId(2), Health::Proven, None));
+    assert_eq!(both.talk(Duration::from_secs(60), Some(2)), None);
+}
+
+/// Whoever only listens says that it is there every ten seconds; where even that is missing, the other relay is tried, and then the first again.
+#[test]
+fn a_relay_that_brings_nothing_back_at_all_is_left_for_another() {
+    let mut both = OverRelays::new(Paths::default());
+    let left = both.talk(Duration::from_secs(16), None).expect("left");
+    assert!(left >= Duration::from_secs(15), "{left:?}");
+    assert_eq!(both.chosen(), 2);
+    assert!(both.talk(Duration::from_secs(16), None).is_some());
+    assert_eq!(both.chosen(), 1);
+    // After a pause the silence from before says nothing.
+    both.talk(Duration::from_secs(10), None);
+    both.now += Duration::from_secs(600);
+    assert_eq!(both.talk(Duration::from_secs(14), None), None);
+}

@@ -44,6 +44,7 @@ impl Mesh {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         if let Some(path) = known.paths.chosen() {
             let overlay = known.address;
+            known.paths.note_datagram(now);
             return self.send_over(path, overlay, Some(peer), datagram, now);
         }
         if known.waiting.len() >= MAX_WAITING {
@@ -127,6 +128,9 @@ impl Mesh {
         }
         if let Some(path) = known.paths.chosen() {
             let overlay = known.address;
+            if !known.waiting.is_empty() {
+                known.paths.note_datagram(now);
+            }
             for datagram in std::mem::take(&mut known.waiting) {
                 self.send_over(path, overlay, Some(peer), datagram, now);
             }
