@@ -327,12 +327,22 @@ impl Paths {
         }
     }
 
-    /// Adds an address; when there are too many, in the place of one that is silent, or not at all.
+    /// Adds an address. When there are too many it takes the place of one that is silent; and one that is proven that of the one not in use from which the peer was heard
+    /// longest ago: without probes an address that is dead never becomes silent.
     fn add(&mut self, address: SocketAddr, state: State) {
         if self.candidates.len() >= MAX_CANDIDATES {
-            let silent = |candidate: &Candidate| matches!(candidate.state, State::Silent);
-            let Some(silent) = self.candidates.iter().position(silent) else { return };
-            self.candidates.remove(silent);
+            let proven = matches!(state, State::Proven { .. });
+            let chosen = self.chosen;
+            let leaves = |candidate: &Candidate| match candidate.state {
+                _ if chosen == Some(Path::Direct(candidate.address)) => None,
+                State::Silent => Some((0, Duration::ZERO)),
+                State::Proven { heard_at, .. } => proven.then_some((1, heard_at)),
+                State::Asked { .. } => proven.then_some((2, Duration::ZERO)),
+            };
+            let places = self.candidates.iter().enumerate();
+            let place = places.filter_map(|(at, candidate)| Some((leaves(candidate)?, at))).min();
+            let Some((_, place)) = place else { return };
+            self.candidates.remove(place);
         }
         self.candidates.push(Candidate { address, state, rtt: None, waiting: VecDeque::new() });
     }
@@ -352,14 +362,15 @@ impl Paths {
 
     /// The peer is at this address: it has repeated what only it can have received.
     fn proven(&mut self, address: SocketAddr, now: Duration) {
-        if !self.candidates.iter().any(|candidate| candidate.address == address) {
-            self.add(address, State::Silent);
-        }
         let known = self.candidates.iter_mut().find(|candidate| candidate.address == address);
-        let Some(candidate) = known else { return };
         // One that we have not measured ourselves yet is asked at once.
-        let next = if candidate.rtt.is_some() { now + KEEP_SPARE } else { now };
-        candidate.state = State::Proven { heard_at: now, missed: 0, next };
+        let measured = known.as_ref().is_some_and(|candidate| candidate.rtt.is_some());
+        let next = if measured { now + KEEP_SPARE } else { now };
+        let state = State::Proven { heard_at: now, missed: 0, next };
+        match known {
+            Some(candidate) => candidate.state = state,
+            None => self.add(address, state),
+        }
         self.rechoose(now);
         if self.chosen == Some(Path::Direct(address)) {
             self.unanswered_since = None;

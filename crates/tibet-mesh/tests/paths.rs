@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{CONE, FULL_CONE, NatKind, SYMMETRIC, World, secret};
-use tibet_mesh::{Health, Path, Paths, ProbeBudget, ProbeKeys, RelayId, Role, Wire};
+use tibet_mesh::{Health, MAX_CANDIDATES, Path, Paths, ProbeBudget, ProbeKeys, RelayId, Role, Wire};
 
 const RELAY: Path = Path::Relayed(RelayId(1));
 
@@ -386,4 +386,22 @@ fn a_relay_that_brings_nothing_back_at_all_is_left_for_another() {
     both.talk(Duration::from_secs(10), None);
     both.now += Duration::from_secs(600);
     assert_eq!(both.talk(Duration::from_secs(14), None), None);
+}
+
+/// Any implementation of WireGuard: it knows no probes, so that nothing shows that an address it has left is dead but that another one is proven.
+#[test]
+fn a_peer_without_probes_is_followed_to_more_addresses_than_are_remembered() {
+    let (mut paths, mut now) = (Paths::default(), Duration::from_secs(1000));
+    for number in 0..3 * u16::try_from(MAX_CANDIDATES).expect("few") {
+        let address = SocketAddr::from(([192, 0, 2, 7], 10_000 + number));
+        paths.handle_data(Path::Direct(address), 200, now);
+        paths.proven_by_handshake(address, now);
+        now += Duration::from_secs(40);
+        paths.note_sent(now);
+        paths.handle_data(Path::Direct(address), 200, now);
+        paths.take_change(now);
+        assert_eq!(paths.chosen(), Some(Path::Direct(address)), "address {number}");
+        assert!(paths.measured(now).len() <= MAX_CANDIDATES);
+        now += Duration::from_secs(40);
+    }
 }
