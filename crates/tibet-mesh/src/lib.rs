@@ -13,7 +13,7 @@
 //! | find the paths to a peer, and take the best | [`Paths`], [`choose`] |
 
 mod budget;
-pub use budget::{PROBES_PER_ADDRESS, ProbeBudget};
+pub use budget::{PROBES_PER_ADDRESS, PROBES_PER_PEER, ProbeBudget};
 mod choice;
 pub use choice::{Health, Measured, Path, RelayId, choose};
 mod flows;

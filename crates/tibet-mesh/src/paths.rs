@@ -21,6 +21,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jis::Fingerprint;
+
 use crate::budget::ProbeBudget;
 use crate::choice::{Health, Measured, Path, choose};
 use crate::probe::{Checked, PROBE_LENGTH, ProbeId, ProbeKeys, Session};
@@ -229,15 +231,15 @@ impl Paths {
         self.relays.update(relay)
     }
 
-    /// Sends what is due. `budget` is shared by all peers.
-    pub fn handle_timeout(&mut self, now: Duration, budget: &mut ProbeBudget) {
+    /// Sends what is due. `budget` is shared by all peers, of which this is `peer`.
+    pub fn handle_timeout(&mut self, now: Duration, peer: &Fingerprint, budget: &mut ProbeBudget) {
         self.rechoose(now);
         let (active_until, urgent) = (self.active_until(), self.urgent_at());
         let Some(keys) = self.keys.back() else { return };
         for candidate in &mut self.candidates {
             let in_use = self.chosen == Some(Path::Direct(candidate.address));
             let due = candidate.due(in_use, urgent, active_until).is_some_and(|due| due <= now);
-            if due && self.transmits.len() < MAX_QUEUED && candidate.may_be_asked(now, budget) {
+            if due && self.transmits.len() < MAX_QUEUED && candidate.may_be_asked(now, peer, budget) {
                 self.count += 1;
                 let id = keys.id(self.count);
                 candidate.asked(id, now);
@@ -430,9 +432,9 @@ impl Candidate {
     }
 
     /// Whether it is asked once more, or given up. An address that has not answered costs a part of the budget.
-    fn may_be_asked(&mut self, now: Duration, budget: &mut ProbeBudget) -> bool {
+    fn may_be_asked(&mut self, now: Duration, peer: &Fingerprint, budget: &mut ProbeBudget) -> bool {
         let go_on = match self.state {
-            State::Asked { times, .. } => times < PROBES && budget.take(self.address.ip(), now),
+            State::Asked { times, .. } => times < PROBES && budget.take(self.address.ip(), peer, now),
             State::Proven { missed, .. } => missed < LEFT,
             State::Silent => false,
         };

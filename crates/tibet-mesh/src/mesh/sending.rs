@@ -81,7 +81,7 @@ impl Mesh {
             self.peers.iter().filter(|(_, known)| due(known)).map(|(peer, _)| *peer).collect();
         for peer in due {
             if let Some(known) = self.peers.get_mut(&peer) {
-                known.paths.handle_timeout(now, &mut self.budget);
+                known.paths.handle_timeout(now, &peer, &mut self.budget);
             }
             self.choose(peer, now);
         }
