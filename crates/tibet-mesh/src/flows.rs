@@ -33,7 +33,11 @@ pub(crate) struct Flows {
 impl Flows {
     /// A packet goes to a peer.
     pub(crate) fn note(&mut self, peer: &Fingerprint, packet: &[u8], now: Duration) {
-        let Some((protocol @ (TCP | UDP), source, _)) = ports(packet) else { return };
+        let Some((protocol @ (TCP | UDP), source, destination)) = ports(packet) else { return };
+        // A ping is answered from port to port; its own port is not open to everything else because of it.
+        if (protocol, source, destination) == (UDP, PING, PING) {
+            return;
+        }
         if self.spoken.len() >= MOST && !self.spoken.contains_key(&(*peer, protocol, source)) {
             self.make_room(now);
         }
@@ -118,7 +122,8 @@ mod tests {
             assert_eq!(flows.answers(&peer(1), &echo, NOW), comes_in, "ICMPv6 {kind}");
         }
         assert!(flows.answers(&peer(1), &packet(UDP, PING, PING, 0), NOW), "a ping is judged elsewhere");
-        assert!(!flows.answers(&peer(1), &packet(UDP, 1, PING, 0), NOW));
+        flows.note(&peer(1), &packet(UDP, PING, PING, 0), NOW);
+        assert!(!flows.answers(&peer(1), &packet(UDP, 1, PING, 0), NOW), "no ping, though one was sent");
         assert!(!flows.answers(&peer(1), &packet(0, 53, 4000, 0), NOW), "hop-by-hop options");
     }
 

@@ -36,9 +36,11 @@ struct State {
 impl Pings {
     /// Takes a packet that came through the tunnel to a peer, if it is a ping. It is from that peer's overlay address, and for ours.
     pub(super) fn take(&self, peer: &Fingerprint, packet: &[u8]) -> bool {
-        let Some(payload) = payload(packet) else { return false };
+        let Some(datagram) = datagram(packet) else { return false };
         let state = self.state();
-        if let (Some(inbox), Some((name, key))) = (&state.inbox, state.peers.get(peer)) {
+        if let (Some(payload), Some(inbox), Some((name, key))) =
+            (payload(datagram), &state.inbox, state.peers.get(peer))
+        {
             // What finds no room is lost like any datagram.
             let _ = inbox.push(name, key, payload);
         }
@@ -106,15 +108,20 @@ impl Core {
     }
 }
 
-/// The body of a ping's packet; `None` for any other packet.
-fn payload(packet: &[u8]) -> Option<&[u8]> {
-    let (header, rest) = packet.split_first_chunk::<IPV6>()?;
-    let (udp, payload) = rest.split_first_chunk::<UDP>()?;
-    let port = MAIN_PORT.to_be_bytes();
+/// The UDP datagram of a ping's packet; `None` for any other packet. Its ports alone decide: the kernel, which would have the packet otherwise, delivers also what is
+/// shorter than the packet it is in.
+fn datagram(packet: &[u8]) -> Option<&[u8]> {
+    let (header, datagram) = packet.split_first_chunk::<IPV6>()?;
+    let [a, b] = MAIN_PORT.to_be_bytes();
+    (header[6] == UDP_HEADER && datagram.starts_with(&[a, b, a, b])).then_some(datagram)
+}
+
+/// The body of a ping, if its datagram is as long as it says.
+fn payload(datagram: &[u8]) -> Option<&[u8]> {
+    let (udp, payload) = datagram.split_first_chunk::<UDP>()?;
     let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-    let ours = header[6] == UDP_HEADER && udp[..2] == port && udp[2..4] == port;
     // That it arrived as it was sent, the tunnel has made sure of.
-    (ours && length == rest.len()).then_some(payload)
+    (length == datagram.len()).then_some(payload)
 }
 
 fn packet(from: Ipv6Addr, to: Ipv6Addr, payload: &[u8]) -> BytesMut {
@@ -164,16 +171,38 @@ mod tests {
         let (from, to) = ends();
         for body in [&b""[..], b"x", b"some bytes"] {
             let whole = packet(from, to, body);
-            assert_eq!(payload(&whole), Some(body));
+            assert_eq!(datagram(&whole).and_then(payload), Some(body));
             for end in 0..whole.len() {
-                assert_eq!(payload(&whole[..end]), None, "cut off after {end}");
+                assert_eq!(datagram(&whole[..end]).and_then(payload), None, "cut off after {end}");
             }
-            for at in [6, IPV6, IPV6 + 1, IPV6 + 2, IPV6 + 3, IPV6 + 5] {
+            for at in [6, IPV6, IPV6 + 1, IPV6 + 2, IPV6 + 3] {
                 let mut other = whole.clone();
                 other[at] ^= 1;
-                assert_eq!(payload(&other), None, "byte {at}");
+                assert_eq!(datagram(&other), None, "byte {at}");
             }
         }
+    }
+
+    /// Whoever is in GEEL may send pings and nothing else to this port: what is none must not reach a program through the kernel.
+    #[test]
+    fn what_is_no_ping_from_port_to_port_is_dropped() {
+        let (from, to) = ends();
+        let pings = Pings::default();
+        let peer = Fingerprint::of_inception(&[1]);
+        let whole = packet(from, to, b"some bytes");
+        assert!(pings.take(&peer, &whole));
+        for length in [0_u16, 7, 8, 17, 19, u16::MAX] {
+            let mut other = whole.clone();
+            other[IPV6 + 4..IPV6 + 6].copy_from_slice(&length.to_be_bytes());
+            assert!(pings.take(&peer, &other), "{length} bytes, as it says");
+            assert_eq!(datagram(&other).and_then(payload), None, "{length} bytes, as it says");
+        }
+        for end in IPV6 + 4..whole.len() {
+            assert!(pings.take(&peer, &whole[..end]), "cut off after {end}");
+        }
+        let mut other = whole;
+        other[IPV6 + 1] ^= 1;
+        assert!(!pings.take(&peer, &other), "from another port");
     }
 
     /// RFC 768: the sum over pseudo header, header, checksum and payload is all ones.
