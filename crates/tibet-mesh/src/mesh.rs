@@ -125,7 +125,7 @@ impl Mesh {
             }
             return Err(PeerError::KeyTaken);
         }
-        // Either of the two comes to the same end.
+        // One of the two is to have patience, and both know which.
         let patient = self.address > address;
         self.peers.entry(peer).or_insert_with(|| Peer {
             address,

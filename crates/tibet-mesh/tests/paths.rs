@@ -56,8 +56,8 @@ impl Pair {
     fn run(&mut self, time: Duration) {
         let end = self.world.now + time;
         loop {
-            for device in 0..2 {
-                let peer = Fingerprint::of_inception(&[1 - device as u8]);
+            for device in 0..2_usize {
+                let peer = Fingerprint::of_inception(&(1 - device).to_be_bytes());
                 self.paths[device].handle_timeout(self.world.now, &peer, &mut self.budgets[device]);
                 while let Some(transmit) = self.paths[device].poll_transmit() {
                     self.world.send(device, transmit.to, transmit.datagram);
