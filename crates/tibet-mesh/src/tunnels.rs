@@ -4,7 +4,7 @@
 //!
 //! | message | checked before its tunnel sees it |
 //! |---|---|
-//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, or [`HANDSHAKES_AT_ONCE`], a cookie from everybody; a key that is a peer's; when the peer begins too often, a cookie |
+//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, or [`HANDSHAKES_AT_ONCE`], a cookie from everybody; when it names a key that is named too often, a cookie; a key that is a peer's |
 //! | everything else | an index that one of our tunnels has given out |
 //!
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
@@ -16,7 +16,7 @@ pub use limits::{HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND};
 mod places;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +32,14 @@ use gotatun::x25519;
 use jis::{Fingerprint, TransportKey, TransportSecret};
 
 use crate::routes::MAX_PEERS;
-use limits::{Admission, Allowance, Seconds};
+use limits::{Admission, Allowances, Seconds};
 use places::{Place, Places};
 
+/// The first byte of a handshake initiation, and of the response to one.
+pub(crate) const INITIATION: u8 = 1;
+const RESPONSE: u8 = 2;
+/// The place of what is not limited.
+const NOWHERE: Place = Place::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// How often tunnels look at their timers.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a session holds (WireGuard's REJECT_AFTER_TIME).
@@ -52,6 +57,8 @@ pub struct Tunnels {
     strict: Arc<RateLimiter>,
     places: Places,
     admitted: Admission,
+    /// By the key that a handshake names, whether it is a peer's or not: who hears nothing and who is asked for a cookie tells nobody whose peer that is (SECURITY R20).
+    asked: Allowances,
     seconds: Seconds,
     mtu: u16,
     peers: BTreeMap<Fingerprint, Tunnel>,
@@ -64,7 +71,6 @@ pub struct Tunnels {
 struct Tunnel {
     tunn: Tunn,
     key: TransportKey,
-    asked: Allowance,
     /// When the peer last spoke in a session.
     heard: Option<Duration>,
     /// When a handshake was last begun in the place of one of the peer's that was too old.
@@ -80,6 +86,8 @@ pub enum Opened {
     Packet(Fingerprint, BytesMut),
     /// The peer has spoken, and said nothing: a keepalive, or a part of a handshake.
     Heard(Fingerprint),
+    /// It asks for a cookie before it takes up our handshake. Whoever has seen that can ask so in its place: this is no sign of the peer.
+    Asked,
     /// Somebody else's, damaged, sent again, or not admitted.
     Refused(Refusal),
 }
@@ -131,7 +139,7 @@ impl Tunnels {
     /// No tunnels yet, for whoever holds `secret`. Packets are padded up to multiples of 16 bytes within `mtu`.
     #[must_use]
     pub fn new(secret: &TransportSecret, mtu: u16) -> Self {
-        let places = Places::new(secret);
+        let (places, asked) = (Places::new(secret), Allowances::new(secret));
         let secret = x25519::StaticSecret::from(*secret.to_bytes());
         let public = x25519::PublicKey::from(&secret);
         Self {
@@ -142,6 +150,7 @@ impl Tunnels {
             public,
             places,
             admitted: Admission::default(),
+            asked,
             seconds: Seconds::default(),
             mtu,
             peers: BTreeMap::new(),
@@ -170,10 +179,7 @@ impl Tunnels {
             Arc::clone(&self.usual),
         );
         self.by_key.insert(*key.as_bytes(), peer);
-        self.peers.insert(
-            peer,
-            Tunnel { tunn, key, asked: Allowance::default(), heard: None, begun_instead: None, awake: false },
-        );
+        self.peers.insert(peer, Tunnel { tunn, key, heard: None, begun_instead: None, awake: false });
         true
     }
 
@@ -196,6 +202,8 @@ impl Tunnels {
     }
 
     /// Begins the handshake with a peer anew, where one has gone out and there is no session yet: the peer may not have known us then. The datagram to be sent.
+    ///
+    /// Where none has gone out it waits for the peer's: two that cross make two sessions, of which each side would speak in the other one.
     pub fn begin_again(&mut self, peer: &Fingerprint, now: Duration) -> Option<BytesMut> {
         let tunnel = self.peers.get_mut(peer).filter(|tunnel| tunnel.awake)?;
         let (None, ..) = tunnel.tunn.stats() else { return None };
@@ -212,37 +220,12 @@ impl Tunnels {
         now: Duration,
         transmit: &mut impl FnMut(TunnelTransmit),
     ) -> Opened {
-        let begins = message.first() == Some(&1);
-        // What answers nothing of ours is not even counted.
-        if !begins && self.owner(&message).is_none() {
-            return Opened::Refused(Refusal::NoPeer);
-        }
-        if self.seconds.begins(now) {
-            // They remember every place until they are told that its second is over.
-            self.usual.try_reset_count();
-            self.strict.try_reset_count();
-        }
-        let from = self.places.of(from);
-        let limiter = if begins && !self.admitted.take(now) { &self.strict } else { &self.usual };
-        let message = match admit(limiter, from, Packet::from_bytes(message), transmit) {
-            Ok(message) => message,
-            Err(refusal) => return Opened::Refused(refusal),
-        };
-        let peer = match self.sender(&message) {
-            Ok(peer) => peer,
-            Err(refusal) => return Opened::Refused(refusal),
-        };
-        // Anybody who knows the keys can begin a handshake in a peer's name as far as this: when it is too often, with a cookie only.
-        let spent = begins && self.peers.get(&peer).is_some_and(|tunnel| !tunnel.asked.has_room(now));
-        let message = if spent { admit(&self.strict, from, message.into(), transmit) } else { Ok(message) };
-        let message = match message {
-            Ok(message) => message,
+        let begins = message.first() == Some(&INITIATION);
+        let (peer, message) = match self.admit(from, message, now, transmit) {
+            Ok(admitted) => admitted,
             Err(refusal) => return Opened::Refused(refusal),
         };
         let Some(tunnel) = self.peers.get_mut(&peer) else { return Opened::Refused(Refusal::NoPeer) };
-        if begins {
-            tunnel.asked.take(now);
-        }
         wake(&mut self.next_tick, tunnel, now);
         match tunnel.tunn.handle_incoming_packet(message) {
             TunnResult::WriteToTunnel(packet) => {
@@ -262,7 +245,7 @@ impl Tunnels {
                 }
                 Opened::Heard(peer)
             }
-            TunnResult::Done => Opened::Heard(peer),
+            TunnResult::Done => Opened::Asked,
             TunnResult::Err(WireGuardError::WrongTai64nTimestamp) => {
                 self.begin_instead(peer, now, transmit);
                 Opened::Refused(Refusal::Bad)
@@ -325,31 +308,53 @@ impl Tunnels {
         }
     }
 
+    /// Whose message this is, if its tunnel may see it. A cookie that is asked for is handed to `transmit`.
+    fn admit(
+        &mut self,
+        from: SocketAddr,
+        message: BytesMut,
+        now: Duration,
+        transmit: &mut impl FnMut(TunnelTransmit),
+    ) -> Result<(Fingerprint, WgKind), Refusal> {
+        let kind = message.first().copied();
+        if kind != Some(INITIATION) {
+            // What answers nothing of ours is not even counted.
+            let owner = self.owner(&message).ok_or(Refusal::NoPeer)?;
+            let from = if kind == Some(RESPONSE) { self.places.of(from) } else { NOWHERE };
+            let message = verify(&self.usual, from, Packet::from_bytes(message), transmit)?;
+            if let WgKind::HandshakeResp(message) = &message {
+                is_sound(&message.unencrypted_ephemeral)?;
+            }
+            return Ok((owner, message));
+        }
+        if self.seconds.begins(now) {
+            // They remember every place until they are told that its second is over.
+            self.usual.try_reset_count();
+            self.strict.try_reset_count();
+        }
+        let from = self.places.of(from);
+        let mut message = verify(&self.usual, from, Packet::from_bytes(message), transmit)?;
+        if !self.admitted.take(now) {
+            message = verify(&self.strict, from, message.into(), transmit)?;
+        }
+        let WgKind::HandshakeInit(begun) = &message else { return Err(Refusal::NotForUs) };
+        is_sound(&begun.unencrypted_ephemeral)?;
+        let named = parse_handshake_anon(&self.secret, &self.public, begun).map_err(|_| Refusal::Bad)?;
+        let named = named.peer_static_public;
+        // Anybody who knows the keys can begin a handshake in a peer's name as far as this: when it is too often, with a cookie only.
+        if !self.asked.take(&named, now) {
+            message = verify(&self.strict, from, message.into(), transmit)?;
+        }
+        let peer = self.by_key.get(&named).copied().ok_or(Refusal::NoPeer)?;
+        Ok((peer, message))
+    }
+
     /// Whose tunnel has given out the index that a message other than an initiation bears.
     fn owner(&self, message: &[u8]) -> Option<Fingerprint> {
         // A response names its own index first.
-        let at = if message.first() == Some(&2) { 8 } else { 4 };
+        let at = if message.first() == Some(&RESPONSE) { 8 } else { 4 };
         let index = message.get(at..)?.first_chunk::<4>()?;
         self.by_index.get(&u32::from_le_bytes(*index)).copied()
-    }
-
-    /// Whose message this is.
-    fn sender(&self, message: &WgKind) -> Result<Fingerprint, Refusal> {
-        let index = match message {
-            WgKind::HandshakeInit(message) => {
-                is_sound(&message.unencrypted_ephemeral)?;
-                let begun = parse_handshake_anon(&self.secret, &self.public, message);
-                let begun = begun.map_err(|_| Refusal::Bad)?;
-                return self.by_key.get(&begun.peer_static_public).copied().ok_or(Refusal::NoPeer);
-            }
-            WgKind::HandshakeResp(message) => {
-                is_sound(&message.unencrypted_ephemeral)?;
-                message.receiver_idx.get()
-            }
-            WgKind::CookieReply(message) => message.receiver_idx.get(),
-            WgKind::Data(message) => message.header.receiver_idx.get(),
-        };
-        self.by_index.get(&index).copied().ok_or(Refusal::NoPeer)
     }
 
     /// Sends what has waited for the session that is there now.
@@ -390,7 +395,7 @@ fn is_sound(ephemeral: &[u8; 32]) -> Result<(), Refusal> {
 }
 
 /// Has a limiter look at a message. A cookie that it asks for goes back.
-fn admit(
+fn verify(
     limiter: &RateLimiter,
     from: Place,
     message: Packet,
@@ -407,6 +412,11 @@ fn admit(
 }
 
 fn wake(next_tick: &mut Option<Duration>, tunnel: &mut Tunnel, now: Duration) {
+    if !tunnel.awake {
+        // Its clock goes only when it is told to look at it: a session made by the time at which it fell asleep would be over at the next tick. What had
+        // been left to do is past.
+        let _ = tunnel.tunn.update_timers();
+    }
     tunnel.awake = true;
     next_tick.get_or_insert(now + TICK);
 }
@@ -467,7 +477,7 @@ mod tests {
                     assert_eq!(from, identity(1));
                     Some(packet)
                 }
-                Opened::Heard(_) => None,
+                Opened::Heard(_) | Opened::Asked => None,
                 Opened::Refused(refusal) => panic!("{refusal:?}"),
             })
             .collect()
@@ -538,11 +548,13 @@ mod tests {
     fn r55_a_flood_of_handshakes_meets_a_cookie() {
         let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
         let begun = a.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
-        // One of a stranger's, with a good MAC1: the key for it is public.
-        let mut stranger = tunnels(9, &[2]);
-        let flood = stranger.seal(&identity(2), b"flood"[..].into(), NOW).expect("a handshake");
+        // Some of strangers, with a good MAC1: the key for it is public.
+        let flood = (10..150).map(|stranger| {
+            tunnels(stranger, &[2]).seal(&identity(2), b"flood"[..].into(), NOW).expect("a handshake")
+        });
+        let flood: Vec<BytesMut> = flood.collect();
         let mut cookies = 0;
-        for number in 0..HANDSHAKES_AT_ONCE + 500 {
+        for (number, flood) in (0..HANDSHAKES_AT_ONCE + 500).zip(flood.iter().cycle()) {
             let from = SocketAddr::from((number.to_be_bytes(), 9));
             b.open(from, flood.clone(), NOW, &mut |transmit| {
                 assert!(transmit.to == TunnelDestination::Back && transmit.datagram.len() < 148);
@@ -553,7 +565,7 @@ mod tests {
         let (opened, mut sent) = open(&mut b, 1, begun);
         assert!(matches!(opened, Opened::Refused(Refusal::Cookie)));
         let cookie = sent.pop().expect("a cookie");
-        assert!(matches!(open(&mut a, 2, cookie.datagram).0, Opened::Heard(_)));
+        assert!(matches!(open(&mut a, 2, cookie.datagram).0, Opened::Asked));
         // With the cookie it gets through, from where it was given to and from nowhere else.
         let tunnel = a.peers.get_mut(&identity(2)).expect("a tunnel");
         let begun = tunnel.tunn.format_handshake_initiation(true).expect("a handshake");
@@ -563,23 +575,42 @@ mod tests {
         assert!(matches!(opened, Opened::Heard(_)) && sent.len() == 1, "{opened:?}");
         // A second later it is asked for no more.
         let mut heard = Vec::new();
-        b.open(at(1), flood, NOW + Duration::from_secs(1), &mut |transmit| heard.push(transmit));
+        b.open(at(1), flood[0].clone(), NOW + Duration::from_secs(1), &mut |transmit| heard.push(transmit));
         assert!(heard.is_empty());
     }
 
-    /// SECURITY R55: a peer has an allowance of its own, so that one behind a carrier's NAT does not use up its neighbours'.
+    /// SECURITY R55: a key has an allowance of its own, so that one behind a carrier's NAT does not use up its neighbours'. R20: it is the same for a peer's key and
+    /// for a stranger's, so nobody learns from a cookie whose peer somebody is.
     #[test]
-    fn r55_five_handshakes_in_a_peers_name_are_taken_at_once_and_a_cookie_is_asked_for_the_next() {
+    fn r55_five_handshakes_in_a_keys_name_are_taken_at_once_and_a_cookie_is_asked_for_the_next() {
         let mut b = tunnels(2, &[1, 3]);
         let begin = |number: u8, from: u8, b: &mut Tunnels| {
             let mut tunnels = tunnels(number, &[2]);
             let begun = tunnels.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
-            open(b, from, begun).0
+            let (opened, sent) = open(b, from, begun);
+            (matches!(opened, Opened::Refused(Refusal::Cookie)), sent.len())
         };
-        let asked = |opened: &Opened| matches!(opened, Opened::Refused(Refusal::Cookie));
-        let first: Vec<bool> = (0..7).map(|_| asked(&begin(1, 1, &mut b))).collect();
-        assert_eq!(first, [false, false, false, false, false, true, true]);
-        assert!(!asked(&begin(3, 1, &mut b)), "the neighbour at the same address");
+        let of_peer: Vec<_> = (0..7).map(|_| begin(1, 1, &mut b).0).collect();
+        assert_eq!(of_peer, [false, false, false, false, false, true, true]);
+        let of_stranger: Vec<_> = (0..7).map(|_| begin(4, 1, &mut b)).collect();
+        assert_eq!(
+            of_stranger,
+            [(false, 0), (false, 0), (false, 0), (false, 0), (false, 0), (true, 1), (true, 1)]
+        );
+        assert!(!begin(3, 1, &mut b).0, "the neighbour at the same address");
+    }
+
+    /// SECURITY R55, T12: what bears no MAC1 for us uses up nothing: anybody can make it without knowing a thing.
+    #[test]
+    fn r55_noise_in_the_shape_of_handshakes_costs_no_honest_peer_a_cookie() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        let begun = a.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake");
+        let mut noise = BytesMut::zeroed(148);
+        noise[0] = INITIATION;
+        for _ in 0..HANDSHAKES_PER_SECOND {
+            assert!(matches!(open(&mut b, 9, noise.clone()).0, Opened::Refused(Refusal::NotForUs)));
+        }
+        assert!(matches!(open(&mut b, 1, begun).0, Opened::Heard(_)));
     }
 
     /// SECURITY R54: what can be no message changes nothing.

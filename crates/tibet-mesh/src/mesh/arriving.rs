@@ -9,11 +9,10 @@ use super::{Mesh, push};
 use crate::choice::Path;
 use crate::inner::InnerPacket;
 use crate::probe::session_of;
-use crate::tunnels::{Opened, TunnelDestination};
+use crate::tunnels::{INITIATION, Opened, TunnelDestination};
 use crate::wire::{RELAY_ALIVE, RELAY_DELIVERY, Wire};
 
-/// The first byte of a handshake initiation, and of a data message.
-const INITIATION: u8 = 1;
+/// The first byte of a data message.
 const DATA: u8 = 4;
 
 impl Mesh {
@@ -65,6 +64,7 @@ impl Mesh {
         let (peer, packet) = match opened {
             Opened::Packet(peer, packet) => (peer, Some(packet)),
             Opened::Heard(peer) => (peer, None),
+            Opened::Asked => return,
             Opened::Refused(refusal) => {
                 *self.counts.refused.entry(refusal).or_default() += 1;
                 return self.transmit(Some((path, from, None)), sent, now);

@@ -1,6 +1,8 @@
-//! How many handshakes are taken up without a cookie: from everybody together, and in each peer's name (SECURITY R55).
+//! How many handshakes are taken up without a cookie: from everybody together, and in the name of each key (SECURITY R55).
 
 use std::time::Duration;
+
+use jis::TransportSecret;
 
 /// Handshakes in a second that are taken up without a cookie, from everybody together: some 80 µs each (SECURITY R55).
 pub const HANDSHAKES_PER_SECOND: u32 = 2000;
@@ -10,8 +12,10 @@ pub const HANDSHAKES_AT_ONCE: u32 = 200;
 /// Handshakes from everybody.
 pub(super) type Admission =
     Bucket<{ 1_000_000 / HANDSHAKES_PER_SECOND as u64 }, { HANDSHAKES_AT_ONCE as u64 }>;
-/// Handshakes that are begun in a peer's name: five at once, one more every second. An honest one begins one in five seconds.
-pub(super) type Allowance = Bucket<1_000_000, 5>;
+/// Handshakes that are begun in the name of a key: five at once, one more every second. An honest one begins one in five seconds.
+type Allowance = Bucket<1_000_000, 5>;
+/// Allowances for all keys there are. To use up one after the other takes more in a second than are taken from everybody.
+const ALLOWANCES: u16 = 8192;
 
 /// One every so many microseconds, and so many at once.
 #[derive(Debug, Default)]
@@ -23,7 +27,7 @@ pub(super) struct Bucket<const MICROS: u64, const MOST: u64> {
 impl<const MICROS: u64, const MOST: u64> Bucket<MICROS, MOST> {
     const EVERY: Duration = Duration::from_micros(MICROS);
 
-    pub(super) fn has_room(&self, now: Duration) -> bool {
+    fn has_room(&self, now: Duration) -> bool {
         self.full_at.saturating_sub(now) + Self::EVERY <= Duration::from_micros(MICROS * MOST)
     }
 
@@ -34,6 +38,28 @@ impl<const MICROS: u64, const MOST: u64> Bucket<MICROS, MOST> {
             self.full_at = self.full_at.max(now) + Self::EVERY;
         }
         room
+    }
+}
+
+/// What is left in the name of each key, a peer's or not. A few share an allowance; which ones, nobody else can tell.
+pub(super) struct Allowances {
+    secret: [u8; 32],
+    of: Box<[Allowance]>,
+}
+
+impl Allowances {
+    pub(super) fn new(secret: &TransportSecret) -> Self {
+        Self {
+            secret: blake3::derive_key("jis-handshake-allowance:v1", &*secret.to_bytes()),
+            of: (0..ALLOWANCES).map(|_| Allowance::default()).collect(),
+        }
+    }
+
+    /// Takes a handshake in the name of `key`, if there is one left.
+    pub(super) fn take(&mut self, key: &[u8; 32], now: Duration) -> bool {
+        let [high, low, ..] = *blake3::keyed_hash(&self.secret, key).as_bytes();
+        let at = u16::from_be_bytes([high, low]) % ALLOWANCES;
+        self.of.get_mut(usize::from(at)).is_some_and(|allowance| allowance.take(now))
     }
 }
 
