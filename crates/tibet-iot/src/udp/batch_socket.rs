@@ -64,8 +64,8 @@ impl BatchSocket {
     /// Waits for datagrams; how many there are.
     pub(crate) async fn recv(&self, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
         loop {
-            let received = self.socket.async_io(Interest::READABLE, || self.receive(buffers)).await;
-            match self.judge(received)? {
+            self.socket.readable().await?;
+            match self.try_recv(buffers)? {
                 0 => {}
                 datagrams => return Ok(datagrams),
             }
@@ -74,9 +74,17 @@ impl BatchSocket {
 
     /// Takes what is there; 0 when nothing is.
     pub(crate) fn try_recv(&self, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
+        buffers.clear();
         loop {
-            let received = self.socket.try_io(Interest::READABLE, || self.receive(buffers));
-            if received.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            let mut received = Err(ErrorKind::WouldBlock.into());
+            // A call that leaves slots empty has emptied the socket: the runtime is told so, which spares the call that would find nothing. What comes
+            // after it wakes the task anew.
+            let _ = self.socket.try_io(Interest::READABLE, || {
+                received = self.receive(buffers);
+                let emptied = received.is_ok() && !buffers.is_full();
+                if emptied || is_nothing(&received) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            if is_nothing(&received) {
                 return Ok(0);
             }
             match self.judge(received)? {
@@ -103,6 +111,10 @@ impl BatchSocket {
         self.cut_off.fetch_add(cut_off as u64, Ordering::Relaxed);
         Ok(datagrams)
     }
+}
+
+fn is_nothing(received: &io::Result<usize>) -> bool {
+    received.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// The library forbids fragments, as QUIC wants it. A version-1 body may have 64 KiB, and has to arrive on a link of 1500 bytes too; a packet in a

@@ -56,6 +56,16 @@ impl ReceiveBuffers {
         })
     }
 
+    /// Forgets what the last call received.
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Whether the last call filled every slot, so that more may be waiting.
+    pub(super) fn is_full(&self) -> bool {
+        self.filled == BATCH_SIZE
+    }
+
     /// Has `receive` fill the slots and say how many it filled. Returns the number of whole datagrams, and of slots that were cut off.
     pub(super) fn fill<E>(
         &mut self,
