@@ -147,8 +147,11 @@ pub struct TunReader {
 }
 
 impl TunReader {
-    /// Waits for packets and adds what is there to `batch`: at least one packet, each at most the MTU long, with right checksums and [`SPARE`] bytes
-    /// of room behind it. A call adds fewer than 64 packets and the segments of one packet of 64 KiB.
+    /// Adds the packets that are there to `batch`, or waits for one: at least one packet, each at most the MTU long, with right checksums and [`SPARE`]
+    /// bytes of room behind it. A call adds fewer than 64 packets and the segments of one packet of 64 KiB.
+    ///
+    /// What had to be waited for is handed over by itself: a single packet is on its way before it is looked whether another follows, and a row of them is
+    /// with the next call.
     ///
     /// Nothing is lost when the future is dropped.
     ///
@@ -156,17 +159,16 @@ impl TunReader {
     /// The interface is gone.
     pub async fn read(&mut self, batch: &mut Vec<BytesMut>) -> io::Result<()> {
         let before = batch.len();
-        while batch.len() == before {
-            let length = self.device.recv(&mut self.buffer).await?;
-            self.take(length, batch);
-        }
-        // More than one read for each time the task wakes. The read that finds nothing would be the next call's first.
         while batch.len() - before < FULL_BATCH {
             match self.device.try_recv(&mut self.buffer) {
                 Ok(length) => self.take(length, batch),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
+        }
+        while batch.len() == before {
+            let length = self.device.recv(&mut self.buffer).await?;
+            self.take(length, batch);
         }
         Ok(())
     }
