@@ -21,6 +21,8 @@ const IPV6: usize = 40;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+/// The port of pings.
+const PING: u16 = 7150;
 /// How long an answer may come after what it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// Fewer than the memory has room for: when it makes room is a matter of its own test.
@@ -75,7 +77,9 @@ fn story(script: &mut Script<'_>) -> Verdict {
         let packet = made(protocol, first, [from, to], cut);
         if how & 4 == 0 {
             flows.note(&peer, &packet, now);
-            if let Some((protocol @ (TCP | UDP), source, _)) = ports(&packet) {
+            // A ping opens its port to nothing but pings.
+            let said = ports(&packet).filter(|said| *said != (UDP, PING, PING));
+            if let Some((protocol, source, _)) = said {
                 spoken.insert((peer, protocol, source), now);
             }
         } else {
@@ -84,7 +88,7 @@ fn story(script: &mut Script<'_>) -> Verdict {
                 (Some(&ICMPV6), Some(kind)) => matches!(kind, 1..=4 | 129),
                 _ => ports(&packet).is_some_and(|(protocol, source, destination)| {
                     let begins = packet.get(53).is_none_or(|flags| flags & 0x12 == 2);
-                    let pings = (protocol, source, destination) == (UDP, 7150, 7150);
+                    let pings = (protocol, source, destination) == (UDP, PING, PING);
                     let asked = spoken.get(&(peer, protocol, destination));
                     !(protocol == TCP && begins)
                         && (pings || asked.is_some_and(|at| now - *at < ANSWER_WITHIN))
@@ -103,7 +107,7 @@ fn made(protocol: u8, first: u8, ports: [u8; 2], cut: u8) -> Vec<u8> {
     packet[0] = 0x60;
     packet[6] = protocol;
     for (place, port) in [IPV6, IPV6 + 2].into_iter().zip(ports) {
-        let port = if port == 0 { 7150 } else { u16::from(port % 4) };
+        let port = if port == 0 { PING } else { u16::from(port % 4) };
         packet[place..place + 2].copy_from_slice(&port.to_be_bytes());
     }
     if protocol == ICMPV6 {
