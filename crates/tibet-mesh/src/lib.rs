@@ -38,8 +38,8 @@ pub use routes::{MAX_PEERS, RouteError, Routes};
 mod sample;
 mod tunnels;
 pub use tunnels::{
-    HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, Opened, Refusal, TunnelDestination, TunnelStats,
-    TunnelTransmit, Tunnels,
+    COOKIES_AT_ONCE, COOKIES_PER_SECOND, HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND, Opened, Refusal,
+    TunnelDestination, TunnelStats, TunnelTransmit, Tunnels,
 };
 mod ways;
 pub use ways::{MAX_RELAYS, Standing};

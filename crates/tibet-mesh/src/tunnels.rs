@@ -4,7 +4,7 @@
 //!
 //! | message | checked before its tunnel sees it |
 //! |---|---|
-//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, or [`HANDSHAKES_AT_ONCE`], a cookie from everybody; when it names a key that is named too often, a cookie; a key that is a peer's |
+//! | handshake initiation | MAC1; when more than [`HANDSHAKES_PER_SECOND`] come, or [`HANDSHAKES_AT_ONCE`], a cookie from everybody; when it names a key that is named too often, a cookie; a key that is a peer's. Cookies are asked for [`COOKIES_PER_SECOND`] at most |
 //! | everything else | an index that one of our tunnels has given out |
 //!
 //! `gotatun`'s own limiter counts by full address and has no bound for all, so a flood from many addresses meets no cookie: ours stands in front (SECURITY R55).
@@ -12,7 +12,7 @@
 //! To whoever is no peer nothing is sent but a cookie, shorter than what he sent (R20).
 
 mod limits;
-pub use limits::{HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND};
+pub use limits::{COOKIES_AT_ONCE, COOKIES_PER_SECOND, HANDSHAKES_AT_ONCE, HANDSHAKES_PER_SECOND};
 mod places;
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use gotatun::x25519;
 use jis::{Fingerprint, TransportKey, TransportSecret};
 
 use crate::routes::MAX_PEERS;
-use limits::{Admission, Allowances, Seconds};
+use limits::{Admission, Cookies, PerKey, Seconds};
 use places::{Place, Places};
 
 /// The first byte of a handshake initiation, and of the response to one.
@@ -58,7 +58,8 @@ pub struct Tunnels {
     places: Places,
     admitted: Admission,
     /// By the key that a handshake names, whether it is a peer's or not: who hears nothing and who is asked for a cookie tells nobody whose peer that is (SECURITY R20).
-    asked: Allowances,
+    asked: PerKey,
+    cookies: Cookies,
     seconds: Seconds,
     mtu: u16,
     peers: BTreeMap<Fingerprint, Tunnel>,
@@ -100,6 +101,8 @@ pub enum Refusal {
     NotForUs,
     /// A cookie was asked for.
     Cookie,
+    /// It shows no cookie that counts, and no more are asked for at the moment.
+    Flooded,
     /// No peer has this key or this index.
     NoPeer,
     /// It does not decrypt, or came before.
@@ -139,7 +142,7 @@ impl Tunnels {
     /// No tunnels yet, for whoever holds `secret`. Packets are padded up to multiples of 16 bytes within `mtu`.
     #[must_use]
     pub fn new(secret: &TransportSecret, mtu: u16) -> Self {
-        let (places, asked) = (Places::new(secret), Allowances::new(secret));
+        let (places, asked, cookies) = (Places::new(secret), PerKey::new(secret), Cookies::new(secret));
         let secret = x25519::StaticSecret::from(*secret.to_bytes());
         let public = x25519::PublicKey::from(&secret);
         Self {
@@ -151,6 +154,7 @@ impl Tunnels {
             places,
             admitted: Admission::default(),
             asked,
+            cookies,
             seconds: Seconds::default(),
             mtu,
             peers: BTreeMap::new(),
@@ -332,10 +336,9 @@ impl Tunnels {
             self.usual.try_reset_count();
             self.strict.try_reset_count();
         }
-        let from = self.places.of(from);
-        let mut message = verify(&self.usual, from, Packet::from_bytes(message), transmit)?;
+        let mut message = verify(&self.usual, self.places.of(from), Packet::from_bytes(message), transmit)?;
         if !self.admitted.take(now) {
-            message = verify(&self.strict, from, message.into(), transmit)?;
+            message = self.challenge(from, message, now, transmit)?;
         }
         let WgKind::HandshakeInit(begun) = &message else { return Err(Refusal::NotForUs) };
         is_sound(&begun.unencrypted_ephemeral)?;
@@ -343,10 +346,35 @@ impl Tunnels {
         let named = named.peer_static_public;
         // Anybody who knows the keys can begin a handshake in a peer's name as far as this: when it is too often, with a cookie only.
         if !self.asked.take(&named, now) {
-            message = verify(&self.strict, from, message.into(), transmit)?;
+            message = self.challenge(from, message, now, transmit)?;
         }
         let peer = self.by_key.get(&named).copied().ok_or(Refusal::NoPeer)?;
         Ok((peer, message))
+    }
+
+    /// Has a handshake show a cookie. Without one it is asked for it, as long as there are cookies.
+    fn challenge(
+        &mut self,
+        from: SocketAddr,
+        message: WgKind,
+        now: Duration,
+        transmit: &mut impl FnMut(TunnelTransmit),
+    ) -> Result<WgKind, Refusal> {
+        // What shows none is by far the most of a flood: it costs nothing beyond this.
+        let shows_none = matches!(&message, WgKind::HandshakeInit(message) if message.mac2 == [0; 16]);
+        if shows_none && !self.cookies.take(from, now) {
+            return Err(Refusal::Flooded);
+        }
+        let mut asked = None;
+        let verified =
+            verify(&self.strict, self.places.of(from), message.into(), &mut |cookie| asked = Some(cookie));
+        if let Some(cookie) = asked {
+            if !shows_none && !self.cookies.take(from, now) {
+                return Err(Refusal::Flooded);
+            }
+            transmit(cookie);
+        }
+        verified
     }
 
     /// Whose tunnel has given out the index that a message other than an initiation bears.
@@ -577,6 +605,42 @@ mod tests {
         let mut heard = Vec::new();
         b.open(at(1), flood[0].clone(), NOW + Duration::from_secs(1), &mut |transmit| heard.push(transmit));
         assert!(heard.is_empty());
+    }
+
+    /// SECURITY R55, T12d: a flood from one place gets so many cookies and then nothing, whatever it shows; a peer elsewhere gets one, and with that its answer.
+    #[test]
+    fn r55_a_flood_uses_up_no_cookies_but_its_own() {
+        let (mut a, mut b) = (tunnels(1, &[2]), tunnels(2, &[1]));
+        let begun = |tunnels: &mut Tunnels| {
+            tunnels.seal(&identity(2), b"hello"[..].into(), NOW).expect("a handshake")
+        };
+        let mut flood: Vec<BytesMut> = (10..110).map(|number| begun(&mut tunnels(number, &[2]))).collect();
+        // Half of them show something that is no cookie.
+        flood.iter_mut().step_by(2).for_each(|message| message[147] = 1);
+        let mut refused = BTreeMap::<_, u32>::new();
+        let mut given = 0;
+        for message in flood.iter().cycle().take(2000) {
+            match open(&mut b, 9, message.clone()) {
+                (Opened::Refused(refusal), sent) => {
+                    given += sent.len();
+                    *refused.entry(refusal).or_default() += 1;
+                }
+                (opened, _) => panic!("{opened:?}"),
+            }
+        }
+        assert_eq!(given, 100);
+        let expected = [
+            (Refusal::Cookie, 100),
+            (Refusal::Flooded, 2000 - 100 - HANDSHAKES_AT_ONCE),
+            (Refusal::NoPeer, HANDSHAKES_AT_ONCE),
+        ];
+        assert_eq!(refused, BTreeMap::from(expected));
+        let first = begun(&mut a);
+        let (_, mut sent) = open(&mut b, 1, first);
+        assert!(matches!(open(&mut a, 2, sent.pop().expect("a cookie").datagram).0, Opened::Asked));
+        let again = a.begin_again(&identity(2), NOW).expect("a handshake");
+        let (opened, sent) = open(&mut b, 1, again);
+        assert!(matches!(opened, Opened::Heard(_)) && sent.len() == 1, "{opened:?}");
     }
 
     /// SECURITY R55: a key has an allowance of its own, so that one behind a carrier's NAT does not use up its neighbours'. R20: it is the same for a peer's key and

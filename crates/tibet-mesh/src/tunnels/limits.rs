@@ -1,5 +1,6 @@
-//! How many handshakes are taken up without a cookie: from everybody together, and in the name of each key (SECURITY R55).
+//! How many handshakes are taken up without a cookie: from everybody together, and in the name of each key (SECURITY R55). And how many cookies are given.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jis::TransportSecret;
@@ -9,12 +10,20 @@ pub const HANDSHAKES_PER_SECOND: u32 = 2000;
 /// How many of them at once: what comes through tunnels waits for them, 16 ms at most (SECURITY T12).
 pub const HANDSHAKES_AT_ONCE: u32 = 200;
 
+/// Cookies in a second that are asked for, from everybody together: each costs a call of the system. Beyond these a handshake without one is dropped as soon as
+/// its MAC1 is checked, so that a flood leaves time for what comes through tunnels (SECURITY T12).
+pub const COOKIES_PER_SECOND: u32 = 10_000;
+/// How many of them at once.
+pub const COOKIES_AT_ONCE: u32 = 1000;
+
 /// Handshakes from everybody.
 pub(super) type Admission =
     Bucket<{ 1_000_000 / HANDSHAKES_PER_SECOND as u64 }, { HANDSHAKES_AT_ONCE as u64 }>;
 /// Handshakes that are begun in the name of a key: five at once, one more every second. An honest one begins one in five seconds.
-type Allowance = Bucket<1_000_000, 5>;
-/// Allowances for all keys there are. To use up one after the other takes more in a second than are taken from everybody.
+pub(super) type PerKey = Allowances<1_000_000, 5>;
+/// Cookies for an IPv4 address or an IPv6 /64: twenty a second, a hundred at once. Behind it may be many, who ask for one each in five seconds.
+type PerNetwork = Allowances<50_000, 100>;
+/// Allowances for all that there are. To use up one after the other takes more in a second than are taken from everybody.
 const ALLOWANCES: u16 = 8192;
 
 /// One every so many microseconds, and so many at once.
@@ -41,25 +50,46 @@ impl<const MICROS: u64, const MOST: u64> Bucket<MICROS, MOST> {
     }
 }
 
-/// What is left in the name of each key, a peer's or not. A few share an allowance; which ones, nobody else can tell.
-pub(super) struct Allowances {
+/// What is left to each, of whatever kind. A few share an allowance; which ones, nobody else can tell.
+pub(super) struct Allowances<const MICROS: u64, const MOST: u64> {
     secret: [u8; 32],
-    of: Box<[Allowance]>,
+    of: Box<[Bucket<MICROS, MOST>]>,
 }
 
-impl Allowances {
+impl<const MICROS: u64, const MOST: u64> Allowances<MICROS, MOST> {
     pub(super) fn new(secret: &TransportSecret) -> Self {
         Self {
             secret: blake3::derive_key("jis-handshake-allowance:v1", &*secret.to_bytes()),
-            of: (0..ALLOWANCES).map(|_| Allowance::default()).collect(),
+            of: (0..ALLOWANCES).map(|_| Bucket::default()).collect(),
         }
     }
 
-    /// Takes a handshake in the name of `key`, if there is one left.
-    pub(super) fn take(&mut self, key: &[u8; 32], now: Duration) -> bool {
-        let [high, low, ..] = *blake3::keyed_hash(&self.secret, key).as_bytes();
+    /// Takes one of what is left to `whom`, if there is one.
+    pub(super) fn take(&mut self, whom: &[u8], now: Duration) -> bool {
+        let [high, low, ..] = *blake3::keyed_hash(&self.secret, whom).as_bytes();
         let at = u16::from_be_bytes([high, low]) % ALLOWANCES;
         self.of.get_mut(usize::from(at)).is_some_and(|allowance| allowance.take(now))
+    }
+}
+
+/// Cookies that may still be asked for.
+pub(super) struct Cookies {
+    of: PerNetwork,
+    all: Bucket<{ 1_000_000 / COOKIES_PER_SECOND as u64 }, { COOKIES_AT_ONCE as u64 }>,
+}
+
+impl Cookies {
+    pub(super) fn new(secret: &TransportSecret) -> Self {
+        Self { of: Allowances::new(secret), all: Bucket::default() }
+    }
+
+    /// Takes one for whoever is at `from`, if there is one left. One network's flood is at its own end before it is at everybody's.
+    pub(super) fn take(&mut self, from: SocketAddr, now: Duration) -> bool {
+        let there_is_one = match from.ip().to_canonical() {
+            IpAddr::V4(ip) => self.of.take(&ip.octets(), now),
+            IpAddr::V6(ip) => self.of.take(&ip.octets()[..8], now),
+        };
+        there_is_one && self.all.take(now)
     }
 }
 
@@ -90,6 +120,29 @@ mod tests {
         assert_eq!(tenth, 200, "two every millisecond");
         let more = (0..100_000_u64).filter(|number| admission.take(next(100 + number / 100))).count();
         assert_eq!(more, 2000 - 2);
-        assert!(admission.has_room(next(1200)) && !Allowance { full_at: next(5000) }.has_room(next(999)));
+        let used_up = Bucket::<1_000_000, 5> { full_at: next(5000) };
+        assert!(admission.has_room(next(1200)) && !used_up.has_room(next(999)));
+    }
+
+    /// SECURITY R55, T12d: whoever sends from one network uses up that one's cookies alone, and whoever sends from many gets no more than all may have.
+    #[test]
+    fn r55_a_network_uses_up_its_own_cookies_and_all_together_have_an_end() {
+        let mut cookies = Cookies::new(&crate::sample::secret(1));
+        let start = Duration::from_secs(1000);
+        let at = |text: &str, port| SocketAddr::new(text.parse().expect("address"), port);
+        let mut from = |text, now| (1..=500).filter(|port| cookies.take(at(text, *port), now)).count();
+        assert_eq!(from("203.0.113.1", start), 100);
+        assert_eq!(from("::ffff:203.0.113.1", start), 0, "one address, whatever its spelling");
+        assert_eq!(from("203.0.113.2", start), 100);
+        assert_eq!(from("2001:db8::1", start), 100);
+        assert_eq!(from("2001:db8::2:1", start), 0, "the same /64");
+        assert_eq!(from("2001:db8:0:1::1", start), 100, "another one");
+        assert_eq!(from("203.0.113.1", start + Duration::from_secs(1)), 20);
+        let many = |number: u32| SocketAddr::from((number.to_be_bytes(), 9));
+        let later = start + Duration::from_secs(10);
+        let given = (0..5000).filter(|number| cookies.take(many(*number), later)).count();
+        assert_eq!(given, usize::try_from(COOKIES_AT_ONCE).expect("few"));
+        let next = later + Duration::from_millis(100);
+        assert_eq!((0..5000).filter(|number| cookies.take(many(*number), next)).count(), 1000);
     }
 }
