@@ -96,6 +96,12 @@ impl NameMemory {
         record: Signed<Record>,
         now: UnixTime,
     ) -> Result<bool, LearnError> {
+        // Mostly it is what is known already, and was verified then.
+        let known = self.memory.get(&record.claims().name)?;
+        let same = |known: &KnownName| known.record == record && known.events == events;
+        if known.is_some_and(|known| known.identity.status == IdentityStatus::Active && same(&known)) {
+            return Ok(false);
+        }
         let identity = Identity::replay(events, &[])?;
         Identity { status: IdentityStatus::Active, ..identity.clone() }.check_record(&record)?;
         let name = identity.name.clone();

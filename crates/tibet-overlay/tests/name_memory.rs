@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jis::{IdentityStatus, KeyEvent, Name, Record, RecordError, Remark, RevocationScope, Signed, UnixTime};
 use tibet_overlay::{LearnError, LocalDevice, MAX_REMEMBERED, NameMemory, Presence};
+use tibet_registry::StoreError;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -65,6 +66,35 @@ fn news_is_told_from_repetition() {
     let second = device.publish(at(2), NOW).expect("published");
     assert_eq!(memory.learn(device.events(), second, NOW), Ok(true));
     assert_eq!(remembered(&memory), Some(2));
+}
+
+#[test]
+fn what_another_program_has_written_is_read_and_what_it_has_damaged_is_not_believed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let file = dir.path().join("names.db");
+    let open = || NameMemory::open(&file).expect("opened");
+    let (mut device, mut memory, mut other) = (device(), open(), open());
+    let first = device.publish(at(1), NOW).expect("published");
+    assert_eq!(memory.learn(device.events(), first.clone(), NOW), Ok(true));
+    for _ in 0..2 {
+        assert_eq!(memory.learn(device.events(), first.clone(), NOW), Ok(false));
+        assert_eq!(remembered(&memory), Some(1));
+    }
+    let second = device.publish(at(2), NOW).expect("published");
+    assert_eq!(other.learn(device.events(), second.clone(), NOW), Ok(true));
+    assert_eq!(remembered(&memory), Some(2));
+    assert!(matches!(memory.learn(device.events(), first, NOW), Err(LearnError::Rollback { .. })));
+    let before = device.events().to_vec();
+    device.revoke(RevocationScope::Key, None, Remark::default(), NOW).expect("revoked");
+    assert_eq!(other.learn(device.events(), second.clone(), NOW), Err(LearnError::Revoked));
+    assert_eq!(memory.learn(&before, second, NOW), Err(LearnError::Revoked));
+    assert_eq!(remembered(&memory), Some(2));
+    // The last byte of the revocation's signature.
+    let direct = rusqlite::Connection::open(&file).expect("opened");
+    let damaged = direct
+        .execute("UPDATE seen SET events = CAST(substr(events, 1, length(events) - 1) || x'55' AS BLOB)", []);
+    assert_eq!(damaged, Ok(1));
+    assert!(matches!(memory.known(&name()), Err(StoreError::Damaged(_))));
 }
 
 #[test]

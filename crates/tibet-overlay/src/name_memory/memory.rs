@@ -1,5 +1,6 @@
 //! Where names are remembered: in memory or in a file that several programs share.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,8 @@ const APPLICATION_ID: i32 = 0x5449_4252;
 const SCHEMA_VERSION: i32 = 1;
 /// Pairs of records kept as evidence.
 const MAX_EVIDENCE: i64 = 1000;
+/// Names of the file that need not be verified again as long as the file says the same of them: some 2 KiB each.
+const MAX_VERIFIED: usize = 4096;
 
 const TABLES: &str = "
 CREATE TABLE seen (
@@ -56,8 +59,19 @@ pub(super) enum Memory {
     /// As long as the program runs.
     Held(HashMap<Name, KnownName>),
     /// In a file: what was seen is seen for ever (SECURITY R42).
-    File(Box<Connection>),
+    File(Box<File>),
 }
+
+/// A file that other programs read and write too.
+#[derive(Debug)]
+pub(super) struct File {
+    connection: Connection,
+    verified: Verified,
+}
+
+/// What was found good of the file's content. Whoever speaks with many looks each of them up every few seconds, and mostly finds what was there before.
+#[derive(Debug, Default)]
+struct Verified(RefCell<HashMap<Name, KnownName>>);
 
 impl Default for Memory {
     fn default() -> Self {
@@ -87,7 +101,7 @@ impl Memory {
             return Err(StoreError::Foreign(reason));
         }
         transaction.commit()?;
-        Ok(Self::File(Box::new(connection)))
+        Ok(Self::File(Box::new(File { connection, verified: Verified::default() })))
     }
 
     /// Has `change` decide over what is known of a name, while no other program decides over anything.
@@ -97,7 +111,7 @@ impl Memory {
         now: UnixTime,
         change: impl FnOnce(Option<&KnownName>) -> Change<T, E>,
     ) -> Result<T, E> {
-        let transaction = match self {
+        let file = match self {
             Self::Held(held) => {
                 let Change { keep, evidence: _, result } = change(held.get(name));
                 if let Some(known) = keep {
@@ -108,11 +122,11 @@ impl Memory {
                 }
                 return result;
             }
-            Self::File(connection) => connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(StoreError::from)?,
+            Self::File(file) => file,
         };
-        let before = read(&transaction, name)?;
+        let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(StoreError::from)?;
+        let before = read(&transaction, &file.verified, name)?;
         let Change { keep, evidence, result } = change(before.as_ref());
         if let Some(known) = keep {
             if before.is_none() && !make_room_in_file(&transaction, now)? {
@@ -130,7 +144,7 @@ impl Memory {
     pub(super) fn get(&self, name: &Name) -> Result<Option<KnownName>, StoreError> {
         match self {
             Self::Held(held) => Ok(held.get(name).cloned()),
-            Self::File(connection) => read(connection, name),
+            Self::File(file) => read(&file.connection, &file.verified, name),
         }
     }
 
@@ -138,9 +152,9 @@ impl Memory {
     pub(super) fn evidence(&self) -> Result<u64, StoreError> {
         match self {
             Self::Held(_) => Ok(0),
-            Self::File(connection) => {
-                let count: i64 =
-                    connection.query_row("SELECT count(*) FROM evidence", [], |row| row.get(0))?;
+            Self::File(file) => {
+                let sql = "SELECT count(*) FROM evidence";
+                let count: i64 = file.connection.query_row(sql, [], |row| row.get(0))?;
                 Ok(count.unsigned_abs())
             }
         }
@@ -179,19 +193,43 @@ fn make_room_in_file(file: &Connection, now: UnixTime) -> Result<bool, StoreErro
     Ok(file.execute(sql, params![millis(now)])? == 1)
 }
 
-fn read(file: &Connection, name: &Name) -> Result<Option<KnownName>, StoreError> {
+fn read(file: &Connection, verified: &Verified, name: &Name) -> Result<Option<KnownName>, StoreError> {
     let columns = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?));
     let sql = "SELECT events, record FROM seen WHERE name = ?1";
     let found = file.prepare_cached(sql)?.query_row(params![name.as_str()], columns).optional()?;
     let Some((events, record)) = found else { return Ok(None) };
-    let damaged = || StoreError::Damaged(format!("what is remembered of {name} is not what was written"));
-    let events = split(&events).ok_or_else(damaged)?;
-    let record = Signed::<Record>::decode(&record).map_err(|_| damaged())?;
-    let identity = Identity::replay(&events, &[]).map_err(|_| damaged())?;
-    if identity.name != *name || record.claims().name != *name {
-        return Err(damaged());
+    if let Some(known) = verified.get(name, &events, &record) {
+        return Ok(Some(known));
     }
-    Ok(Some(KnownName { identity, record, events }))
+    let known = verify(name, &events, &record).ok_or_else(|| {
+        StoreError::Damaged(format!("what is remembered of {name} is not what was written"))
+    })?;
+    verified.keep(name, &known);
+    Ok(Some(known))
+}
+
+fn verify(name: &Name, events: &[u8], record: &[u8]) -> Option<KnownName> {
+    let (events, record) = (split(events)?, Signed::<Record>::decode(record).ok()?);
+    let identity = Identity::replay(&events, &[]).ok()?;
+    let theirs = identity.name == *name && record.claims().name == *name;
+    theirs.then_some(KnownName { identity, record, events })
+}
+
+impl Verified {
+    /// What is known of a name, if it was verified as these very bytes.
+    fn get(&self, name: &Name, events: &[u8], record: &[u8]) -> Option<KnownName> {
+        let verified = self.0.borrow();
+        let known = verified.get(name)?;
+        (known.record.encode() == record && join(&known.events) == events).then(|| known.clone())
+    }
+
+    fn keep(&self, name: &Name, known: &KnownName) {
+        let mut verified = self.0.borrow_mut();
+        if verified.len() >= MAX_VERIFIED && !verified.contains_key(name) {
+            verified.clear();
+        }
+        verified.insert(name.clone(), known.clone());
+    }
 }
 
 fn write(file: &Connection, name: &Name, known: &KnownName) -> Result<(), StoreError> {
