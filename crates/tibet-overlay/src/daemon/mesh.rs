@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mesh/engine.rs` | the pure machine (`tibet-mesh`) on the socket, and what programs send and get |
 //! | `mesh/peers.rs` | who is a peer, and who is none any more |
+//! | `mesh/book.rs` | those who are, by identity and by name |
 //! | `mesh/address_names.rs` | whose overlay address is whose |
 //! | `mesh/turns.rs` | whose record is looked up next |
 //! | `mesh/consent.rs` | consents to direct paths |
@@ -18,6 +19,7 @@
 //! | `mesh/journal.rs` | tokens |
 
 mod address_names;
+mod book;
 mod commands;
 mod consent;
 mod elsewhere;
@@ -47,11 +49,11 @@ use tokio::task::JoinSet;
 use super::shared::Core;
 use crate::device::DeviceError;
 use crate::state_dir::StateDir;
+use book::Book;
 use consent::Answered;
 use elsewhere::Elsewhere;
 use engine::{Engine, Happened};
 use journal::Journal;
-use peers::Book;
 use port_mapping::PortMapping;
 use programs::Programs;
 use relays::RelayLink;

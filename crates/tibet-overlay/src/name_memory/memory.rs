@@ -71,7 +71,7 @@ pub(super) struct File {
 
 /// What was found good of the file's content. Whoever speaks with many looks each of them up every few seconds, and mostly finds what was there before.
 #[derive(Debug, Default)]
-struct Verified(RefCell<HashMap<Name, KnownName>>);
+struct Verified(RefCell<HashMap<Name, Box<KnownName>>>);
 
 impl Default for Memory {
     fn default() -> Self {
@@ -220,7 +220,7 @@ impl Verified {
     fn get(&self, name: &Name, events: &[u8], record: &[u8]) -> Option<KnownName> {
         let verified = self.0.borrow();
         let known = verified.get(name)?;
-        (known.record.encode() == record && join(&known.events) == events).then(|| known.clone())
+        (known.record.encode() == record && join(&known.events) == events).then(|| KnownName::clone(known))
     }
 
     fn keep(&self, name: &Name, known: &KnownName) {
@@ -228,7 +228,7 @@ impl Verified {
         if verified.len() >= MAX_VERIFIED && !verified.contains_key(name) {
             verified.clear();
         }
-        verified.insert(name.clone(), known.clone());
+        verified.insert(name.clone(), Box::new(known.clone()));
     }
 }
 

@@ -9,7 +9,8 @@ use jis::{Capability, Name};
 use tibet_net::ForwardError;
 use tokio::time::timeout;
 
-use super::peers::{AdmitError, Peer};
+use super::book::Peer;
+use super::peers::AdmitError;
 use super::{ExposeAt, ForwardTo, MeshError, MeshNode};
 use crate::daemon::control::{AddressReport, ExposeReport, ForwardReport};
 use crate::daemon::shared::Core;

@@ -10,8 +10,9 @@ use jis::{Endpoint, Fingerprint, Punch, Signed, UnixTime};
 use tibet_mesh::{ProbeKeys, Role};
 
 use super::MeshNode;
+use super::book::Peer;
 use super::elsewhere::{Elsewhere, is_elsewhere};
-use super::peers::{AdmitError, Peer};
+use super::peers::AdmitError;
 use crate::daemon::shared::Core;
 use crate::intents::{Failure, FailureCode};
 use crate::system;

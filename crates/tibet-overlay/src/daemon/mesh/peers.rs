@@ -11,12 +11,12 @@
 //! | is not registered any more | the word of all nodes: one that is silent may be the one that has it |
 //! | has let its record expire | the record, when a node was there to have a newer one; a day later, when none was |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jis::{Fingerprint, Identity, Name, PublicKey, Record, RecordTimeError, Signed, TransportKey, UnixTime};
+use jis::{Fingerprint, Identity, Name, Record, RecordTimeError, Signed, TransportKey, UnixTime};
 use tibet_mesh::{MeshEvent, Path, PeerError, PeerStatus, RelayId};
 use tibet_ping::TrustSource;
 use tibet_registry::Zone;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshNode;
-use super::address_names::AddressNames;
+use super::book::{Book, Peer};
 use super::journal::Reason;
 use super::turns::{Turns, Wanted};
 use crate::client::{ResolveError, Route};
@@ -39,28 +39,6 @@ const SPEAKING: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(60);
 /// How long a peer is kept whose record has expired while no node is there to be asked for the next.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
-
-/// A peer.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) name: Name,
-    pub(super) fingerprint: Fingerprint,
-    /// Its identity key, which signs consents.
-    pub(super) key: PublicKey,
-    pub(super) transport: TransportKey,
-    pub(super) address: Ipv6Addr,
-    pub(super) zone: Zone,
-    /// Whether somebody here has spoken to it, and not only it to us.
-    pub(super) wanted: bool,
-    looked_up: Instant,
-}
-
-/// Who is known.
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    peers: BTreeMap<Fingerprint, Peer>,
-    names: AddressNames,
-}
 
 /// Why somebody is no peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,22 +66,6 @@ pub(crate) enum AdmitError {
     Dismissed(Name),
     #[error("{0}: {1}")]
     Peer(Name, PeerError),
-}
-
-impl Book {
-    /// The peer with this name, if it is one that was looked up a moment ago. `wanted` says that somebody here speaks to it.
-    fn want(&mut self, name: &Name, wanted: bool) -> Option<Peer> {
-        let peer = self.peers.values_mut().find(|peer| peer.name == *name)?;
-        peer.wanted |= wanted;
-        (peer.looked_up.elapsed() < SPEAKING).then(|| peer.clone())
-    }
-
-    /// Notes that a look-up has told nothing of a peer.
-    fn note_look(&mut self, name: &Name) {
-        if let Some(peer) = self.peers.values_mut().find(|peer| peer.name == *name) {
-            peer.looked_up = Instant::now();
-        }
-    }
 }
 
 impl AdmitError {
@@ -156,16 +118,16 @@ fn judge(
 impl MeshNode {
     /// The peer with this name, if it is one.
     pub(super) fn peer(&self, name: &Name) -> Option<Peer> {
-        self.book().peers.values().find(|peer| peer.name == *name).cloned()
+        self.book().named(name).cloned()
     }
 
     pub(super) fn peer_of(&self, fingerprint: &Fingerprint) -> Option<Peer> {
-        self.book().peers.get(fingerprint).cloned()
+        self.book().get(fingerprint).cloned()
     }
 
     /// All peers, by name.
     pub(super) fn peers(&self) -> Vec<Peer> {
-        let mut peers: Vec<Peer> = self.book().peers.values().cloned().collect();
+        let mut peers: Vec<Peer> = self.book().all().cloned().collect();
         peers.sort_by(|one, other| one.name.cmp(&other.name));
         peers
     }
@@ -194,7 +156,7 @@ impl MeshNode {
 
     fn end(&self, book: &mut Book, peer: &Fingerprint, reason: &Reason) {
         // Somebody else may have been first.
-        let Some(peer) = book.peers.remove(peer) else { return };
+        let Some(peer) = book.remove(peer) else { return };
         self.engine.with(|mesh, _| mesh.remove_peer(&peer.fingerprint));
         self.engine.pings().remove(&peer);
         tracing::warn!(peer = %peer.name, %reason, "no peer any more");
@@ -204,7 +166,7 @@ impl MeshNode {
     /// Goes by where a peer stands now.
     fn set_zone(&self, peer: &Fingerprint, zone: Zone) {
         let mut book = self.book();
-        let Some(known) = book.peers.get_mut(peer) else { return };
+        let Some(known) = book.get_mut(peer) else { return };
         match zone {
             Zone::Rood => self.end(&mut book, peer, &Reason::Distrusted),
             Zone::Geel if !known.wanted => self.end(&mut book, peer, &Reason::Waiting),
@@ -219,7 +181,7 @@ impl MeshNode {
     /// Takes a peer on, or what is new of it. `was_peer` says that it was one when it was looked up: whoever has dismissed it since knows more.
     fn take_on(&self, mut peer: Peer, relays: Vec<RelayId>, was_peer: bool) -> Result<Peer, AdmitError> {
         let mut book = self.book();
-        let held = book.peers.get(&peer.fingerprint);
+        let held = book.get(&peer.fingerprint);
         if was_peer && held.is_none() {
             return Err(AdmitError::Dismissed(peer.name));
         }
@@ -233,7 +195,7 @@ impl MeshNode {
         });
         taken.map_err(|error| AdmitError::Peer(peer.name.clone(), error))?;
         self.engine.pings().add(&peer);
-        book.peers.insert(peer.fingerprint, peer.clone());
+        book.insert(peer.clone());
         if is_new {
             tracing::info!(peer = %peer.name, address = %peer.address, zone = peer.zone.as_str(), "peer");
             self.journal.note(&peer.name, &Reason::Admitted(peer.zone));
@@ -254,7 +216,7 @@ impl Core {
         if *name == self.device.identity().name {
             return Err(AdmitError::Own(name.clone()));
         }
-        if let Some(peer) = mesh.book().want(name, wanted) {
+        if let Some(peer) = mesh.book().want(name, wanted, SPEAKING) {
             return Ok(peer);
         }
         self.look_up(mesh, name, wanted).await
@@ -335,7 +297,7 @@ pub(super) async fn watch_trust(core: Arc<Core>, mesh: Arc<MeshNode>) {
     loop {
         ticks.tick().await;
         let peers: Vec<(Fingerprint, Name)> =
-            mesh.book().peers.values().map(|peer| (peer.fingerprint, peer.name.clone())).collect();
+            mesh.book().all().map(|peer| (peer.fingerprint, peer.name.clone())).collect();
         for (peer, zone) in core.zones_of(peers).await {
             mesh.set_zone(&peer, zone);
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tibet_mesh::{Health, Path};
 
 use super::MeshNode;
-use super::peers::Peer;
+use super::book::Peer;
 use super::port_mapping::PortMappingReport;
 use crate::daemon::shared::Core;
 

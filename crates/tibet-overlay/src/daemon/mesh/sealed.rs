@@ -11,8 +11,8 @@ use jis::{Fingerprint, Name, PublicKey};
 use tibet_iot::{MAIN_PORT, Outgoing, SealedInbox, SealedSender};
 
 use super::MeshNode;
+use super::book::Peer;
 use super::engine::Engine;
-use super::peers::Peer;
 use crate::daemon::shared::Core;
 
 const IPV6: usize = 40;
