@@ -26,12 +26,14 @@ use players::Players;
 const MOST_ROUNDS: u32 = 3;
 /// How many peers there are.
 const MANY: u32 = 1000;
-/// How long the devices are left alone before they are looked at. Their tunnels hold for three minutes.
-const IDLE: Duration = Duration::from_secs(15);
+/// How long the devices are watched, first after the last tunnel was made: whom they spoke with within two minutes, they look up more often…
+const WATCHED: Duration = Duration::from_secs(15);
+/// … and then again so long after it. Tunnels hold for three minutes.
+const SILENT: Duration = Duration::from_secs(130);
 /// Far longer than it takes.
 const LONG: Duration = Duration::from_secs(80);
 /// After how long no round begins any more.
-const ALL: Duration = Duration::from_secs(75);
+const ALL: Duration = Duration::from_secs(400);
 /// Between two looks at what is waited for.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -65,7 +67,18 @@ impl Kind {
 #[derive(Default)]
 struct Row {
     memory: Series,
-    idle: Series,
+    spoken: Series,
+    silent: Series,
+}
+
+/// What a device takes.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    /// Bytes resident.
+    memory: u64,
+    /// Seconds of a processor in a second, soon after its peers have spoken, and long after it.
+    spoken: f64,
+    silent: f64,
 }
 
 pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
@@ -74,20 +87,22 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
     let mut each = Series::default();
     let runs = rounds(runs, ALL, || {
         let found = round(program)?;
-        for (row, (memory, idle)) in rows.iter_mut().zip(found) {
-            row.memory.add(memory as f64);
-            row.idle.add(idle);
+        for (row, taken) in rows.iter_mut().zip(found) {
+            row.memory.add(taken.memory as f64);
+            row.spoken.add(taken.spoken);
+            row.silent.add(taken.silent);
         }
-        let [_, (one, _), (many, _)] = found;
-        each.add((many as f64 - one as f64) / f64::from(MANY - 1));
+        let [_, one, many] = found;
+        each.add((many.memory as f64 - one.memory as f64) / f64::from(MANY - 1));
         Ok(())
     })?;
     println!(
-        "{runs} rounds. Each device was left alone for {} s after its last tunnel was made. Medians.\n",
-        IDLE.as_secs()
+        "{runs} rounds. Nothing travels in the tunnels, but each peer has said one word. Processor time in a second: in the first {} s after the last word, and from {} s after it on. Medians.\n",
+        WATCHED.as_secs(),
+        SILENT.as_secs()
     );
-    println!("| `tibet-overlay up` with | resident | by the first row | processor time a second, idle |");
-    println!("|---|--:|---|--:|");
+    println!("| `tibet-overlay up` with | resident | by the first row | soon after | silent |");
+    println!("|---|--:|---|--:|--:|");
     for (kind, row) in Kind::ALL.into_iter().zip(&rows) {
         let what = match kind {
             Kind::NoMesh => "no part in the mesh".to_owned(),
@@ -95,18 +110,19 @@ pub(super) fn run(program: &Path, runs: u32) -> Outcome<()> {
             Kind::Many => format!("live tunnels to {MANY} peers"),
         };
         println!(
-            "| {what} | {:.1} MiB | {} | {:.1} ms |",
+            "| {what} | {:.1} MiB | {} | {:.1} ms | {:.1} ms |",
             row.memory.median() / f64::from(1 << 20),
             row.memory.by(&rows[0].memory),
-            row.idle.median() * 1e3,
+            row.spoken.median() * 1e3,
+            row.silent.median() * 1e3,
         );
     }
     println!("\nFor each peer beyond the first: {:.0} bytes.", each.median());
     Ok(())
 }
 
-/// Bytes resident, and the processor time that a second of idleness takes, of each kind.
-fn round(program: &Path) -> Outcome<[(u64, f64); 3]> {
+/// What a device of each kind takes.
+fn round(program: &Path) -> Outcome<[Taken; 3]> {
     let node = Node::of(program)?;
     let runtime = runtime()?;
     let mut players = Players::register(&runtime, &node, MANY)?;
@@ -124,20 +140,31 @@ fn round(program: &Path) -> Outcome<[(u64, f64); 3]> {
         }
         device.wait(&runtime, "its tunnels", |status| device.has_tunnels(status))?;
     }
-    let times = || devices.each_ref().map(|device| processor_time(device.process.id()));
-    let before = times();
-    std::thread::sleep(IDLE);
-    let after = times();
-    let mut found = [(0, 0.0); 3];
-    for (at, (before, after)) in before.into_iter().zip(after).enumerate() {
-        let device = &devices[at];
-        let spent = after?.saturating_sub(before?).as_secs_f64();
-        found[at] = (memory(device.process.id())?, spent / IDLE.as_secs_f64());
+    let told = Instant::now();
+    let soon = watch(&devices)?;
+    std::thread::sleep(SILENT.saturating_sub(told.elapsed()));
+    let late = watch(&devices)?;
+    let mut found = [Taken::default(); 3];
+    for (at, device) in devices.iter().enumerate() {
+        let memory = memory(device.process.id())?;
+        found[at] = Taken { memory, spoken: soon[at], silent: late[at] };
         if !device.has_tunnels(&device.status(&runtime)?) {
             return Err(format!("{} has lost tunnels", device.kind.name()).into());
         }
     }
     Ok(found)
+}
+
+/// The part of a processor that each of these takes for a while.
+fn watch(devices: &[Device; 3]) -> Outcome<[f64; 3]> {
+    let times = || devices.each_ref().map(|device| processor_time(device.process.id()));
+    let before = times();
+    std::thread::sleep(WATCHED);
+    let mut spent = [0.0; 3];
+    for (spent, (before, after)) in spent.iter_mut().zip(before.into_iter().zip(times())) {
+        *spent = after?.saturating_sub(before?).as_secs_f64() / WATCHED.as_secs_f64();
+    }
+    Ok(spent)
 }
 
 /// A device that is measured.
