@@ -21,7 +21,8 @@ pub(super) type Admission =
     Bucket<{ 1_000_000 / HANDSHAKES_PER_SECOND as u64 }, { HANDSHAKES_AT_ONCE as u64 }>;
 /// Handshakes that are begun in the name of a key: five at once, one more every second. An honest one begins one in five seconds.
 pub(super) type PerKey = Allowances<1_000_000, 5>;
-/// Cookies for an IPv4 address or an IPv6 /64: twenty a second, a hundred at once. Behind it may be many, who ask for one each in five seconds.
+/// Cookies for an IPv4 address or an IPv6 /64 out of the half that is kept for all: twenty a second, a hundred at once. Behind it may be many, who need one each in
+/// five seconds.
 type PerNetwork = Allowances<50_000, 100>;
 /// Allowances for all that there are. To use up one after the other takes more in a second than are taken from everybody.
 const ALLOWANCES: u16 = 8192;
@@ -37,7 +38,12 @@ impl<const MICROS: u64, const MOST: u64> Bucket<MICROS, MOST> {
     const EVERY: Duration = Duration::from_micros(MICROS);
 
     fn has_room(&self, now: Duration) -> bool {
-        self.full_at.saturating_sub(now) + Self::EVERY <= Duration::from_micros(MICROS * MOST)
+        self.has_more_than(0, now)
+    }
+
+    /// Whether, with this one taken, so many are left.
+    fn has_more_than(&self, left: u64, now: Duration) -> bool {
+        self.full_at.saturating_sub(now) + Self::EVERY <= Duration::from_micros(MICROS * (MOST - left))
     }
 
     /// Takes one, if there is one.
@@ -83,12 +89,14 @@ impl Cookies {
         Self { of: Allowances::new(secret), all: Bucket::default() }
     }
 
-    /// Takes one for whoever is at `from`, if there is one left. One network's flood is at its own end before it is at everybody's.
+    /// Takes one for whoever is at `from`, if there is one left. Of the last half each network gets its own only: a flood from one uses up nobody else's, and it
+    /// takes a flood to keep somebody from his by sending from his address.
     pub(super) fn take(&mut self, from: SocketAddr, now: Duration) -> bool {
-        let there_is_one = match from.ip().to_canonical() {
-            IpAddr::V4(ip) => self.of.take(&ip.octets(), now),
-            IpAddr::V6(ip) => self.of.take(&ip.octets()[..8], now),
-        };
+        let there_is_one = self.all.has_more_than(u64::from(COOKIES_AT_ONCE / 2), now)
+            || match from.ip().to_canonical() {
+                IpAddr::V4(ip) => self.of.take(&ip.octets(), now),
+                IpAddr::V6(ip) => self.of.take(&ip.octets()[..8], now),
+            };
         there_is_one && self.all.take(now)
     }
 }
@@ -124,25 +132,25 @@ mod tests {
         assert!(admission.has_room(next(1200)) && !used_up.has_room(next(999)));
     }
 
-    /// SECURITY R55, T12d: whoever sends from one network uses up that one's cookies alone, and whoever sends from many gets no more than all may have.
+    /// SECURITY R55, T12d: whoever sends from one network leaves the others theirs, and whoever sends from many gets no more than all may have.
     #[test]
-    fn r55_a_network_uses_up_its_own_cookies_and_all_together_have_an_end() {
+    fn r55_a_network_leaves_the_others_their_cookies_and_all_together_have_an_end() {
         let mut cookies = Cookies::new(&crate::sample::secret(1));
         let start = Duration::from_secs(1000);
         let at = |text: &str, port| SocketAddr::new(text.parse().expect("address"), port);
-        let mut from = |text, now| (1..=500).filter(|port| cookies.take(at(text, *port), now)).count();
-        assert_eq!(from("203.0.113.1", start), 100);
+        let mut from = |text, now| (1..=2000).filter(|port| cookies.take(at(text, *port), now)).count();
+        assert_eq!(from("203.0.113.1", start), 500 + 100, "half of all, and its own");
         assert_eq!(from("::ffff:203.0.113.1", start), 0, "one address, whatever its spelling");
         assert_eq!(from("203.0.113.2", start), 100);
         assert_eq!(from("2001:db8::1", start), 100);
         assert_eq!(from("2001:db8::2:1", start), 0, "the same /64");
         assert_eq!(from("2001:db8:0:1::1", start), 100, "another one");
-        assert_eq!(from("203.0.113.1", start + Duration::from_secs(1)), 20);
+        let later = |millis: u64| start + Duration::from_millis(millis);
+        assert_eq!(from("203.0.113.1", later(50)), 100 + 1, "up to the half, and the next of its own");
+        assert_eq!(from("203.0.113.2", later(50)), 1);
         let many = |number: u32| SocketAddr::from((number.to_be_bytes(), 9));
-        let later = start + Duration::from_secs(10);
-        let given = (0..5000).filter(|number| cookies.take(many(*number), later)).count();
-        assert_eq!(given, usize::try_from(COOKIES_AT_ONCE).expect("few"));
-        let next = later + Duration::from_millis(100);
-        assert_eq!((0..5000).filter(|number| cookies.take(many(*number), next)).count(), 1000);
+        let mut from_many = |now| (0..5000).filter(|number| cookies.take(many(*number), now)).count();
+        assert_eq!(from_many(later(10_000)), usize::try_from(COOKIES_AT_ONCE).expect("few"));
+        assert_eq!(from_many(later(10_010)), 100, "ten thousand a second");
     }
 }
