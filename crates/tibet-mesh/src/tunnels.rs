@@ -360,7 +360,7 @@ impl Tunnels {
         now: Duration,
         transmit: &mut impl FnMut(TunnelTransmit),
     ) -> Result<WgKind, Refusal> {
-        // What shows none is by far the most of a flood: it costs nothing beyond this.
+        // What shows none costs nothing beyond this. For what shows a wrong one the right one is computed, and then not sent.
         let shows_none = matches!(&message, WgKind::HandshakeInit(message) if message.mac2 == [0; 16]);
         if shows_none && !self.cookies.take(from, now) {
             return Err(Refusal::Flooded);

@@ -92,12 +92,15 @@ impl Cookies {
     /// Takes one for whoever is at `from`, if there is one left. Of the last half each network gets its own only: a flood from one uses up nobody else's, and it
     /// takes a flood to keep somebody from his by sending from his address.
     pub(super) fn take(&mut self, from: SocketAddr, now: Duration) -> bool {
-        let there_is_one = self.all.has_more_than(u64::from(COOKIES_AT_ONCE / 2), now)
-            || match from.ip().to_canonical() {
-                IpAddr::V4(ip) => self.of.take(&ip.octets(), now),
-                IpAddr::V6(ip) => self.of.take(&ip.octets()[..8], now),
-            };
-        there_is_one && self.all.take(now)
+        let may_have_one = self.all.has_more_than(u64::from(COOKIES_AT_ONCE / 2), now)
+            || self.all.has_room(now)
+                && match from.ip().to_canonical() {
+                    IpAddr::V4(ip) => self.of.take(&ip.octets(), now),
+                    // As overlay addresses are, which messages over a relay bear: each is another identity's.
+                    IpAddr::V6(ip) if ip.is_unique_local() => self.of.take(&ip.octets(), now),
+                    IpAddr::V6(ip) => self.of.take(&ip.octets()[..8], now),
+                };
+        may_have_one && self.all.take(now)
     }
 }
 
@@ -144,10 +147,11 @@ mod tests {
         assert_eq!(from("203.0.113.2", start), 100);
         assert_eq!(from("2001:db8::1", start), 100);
         assert_eq!(from("2001:db8::2:1", start), 0, "the same /64");
-        assert_eq!(from("2001:db8:0:1::1", start), 100, "another one");
+        assert_eq!(from("fd00::1", start), 100);
+        assert_eq!(from("fd00::2", start), 100, "another identity");
         let later = |millis: u64| start + Duration::from_millis(millis);
-        assert_eq!(from("203.0.113.1", later(50)), 100 + 1, "up to the half, and the next of its own");
-        assert_eq!(from("203.0.113.2", later(50)), 1);
+        assert_eq!(from("203.0.113.1", later(60)), 100 + 1, "up to the half, and the next of its own");
+        assert_eq!(from("203.0.113.2", later(60)), 1);
         let many = |number: u32| SocketAddr::from((number.to_be_bytes(), 9));
         let mut from_many = |now| (0..5000).filter(|number| cookies.take(many(*number), now)).count();
         assert_eq!(from_many(later(10_000)), usize::try_from(COOKIES_AT_ONCE).expect("few"));
