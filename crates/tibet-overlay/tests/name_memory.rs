@@ -87,14 +87,24 @@ fn what_another_program_has_written_is_read_and_what_it_has_damaged_is_not_belie
     let before = device.events().to_vec();
     device.revoke(RevocationScope::Key, None, Remark::default(), NOW).expect("revoked");
     assert_eq!(other.learn(device.events(), second.clone(), NOW), Err(LearnError::Revoked));
-    assert_eq!(memory.learn(&before, second, NOW), Err(LearnError::Revoked));
-    assert_eq!(remembered(&memory), Some(2));
-    // The last byte of the revocation's signature.
+    assert_eq!(memory.learn(&before, second.clone(), NOW), Err(LearnError::Revoked));
+    for memory in [&mut memory, &mut other] {
+        assert_eq!(remembered(memory), Some(2));
+        assert_eq!(memory.learn(device.events(), second.clone(), NOW), Err(LearnError::Revoked));
+    }
+    // The last byte of the revocation's signature, then of the record's.
     let direct = rusqlite::Connection::open(&file).expect("opened");
-    let damaged = direct
-        .execute("UPDATE seen SET events = CAST(substr(events, 1, length(events) - 1) || x'55' AS BLOB)", []);
-    assert_eq!(damaged, Ok(1));
-    assert!(matches!(memory.known(&name()), Err(StoreError::Damaged(_))));
+    for column in ["events", "record"] {
+        let whole: Vec<u8> =
+            direct.query_row(&format!("SELECT {column} FROM seen"), [], |row| row.get(0)).expect("read");
+        let set = |bytes: &[u8]| direct.execute(&format!("UPDATE seen SET {column} = ?1"), [bytes]);
+        let mut damaged = whole.clone();
+        *damaged.last_mut().expect("bytes") ^= 0x20;
+        assert_eq!(set(&damaged), Ok(1));
+        assert!(matches!(memory.known(&name()), Err(StoreError::Damaged(_))), "{column}");
+        assert_eq!(set(&whole), Ok(1));
+        assert_eq!(remembered(&memory), Some(2));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use jis::{Identity, KeyEvent, Name, PublicKey, Record, Signed, UnixTime};
+use jis::{Identity, IdentityStatus, KeyEvent, Name, PublicKey, Record, Signed, UnixTime};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use tibet_registry::StoreError;
 
@@ -17,8 +17,10 @@ const APPLICATION_ID: i32 = 0x5449_4252;
 const SCHEMA_VERSION: i32 = 1;
 /// Pairs of records kept as evidence.
 const MAX_EVIDENCE: i64 = 1000;
-/// Names of the file that need not be verified again as long as the file says the same of them: some 2 KiB each.
+/// Names of the file that need not be verified again as long as the file says the same of them…
 const MAX_VERIFIED: usize = 4096;
+/// … and have no more key events than this: some 2 KiB each, and 5 at most.
+const FEW_EVENTS: usize = 4;
 
 const TABLES: &str = "
 CREATE TABLE seen (
@@ -211,8 +213,9 @@ fn read(file: &Connection, verified: &Verified, name: &Name) -> Result<Option<Kn
 fn verify(name: &Name, events: &[u8], record: &[u8]) -> Option<KnownName> {
     let (events, record) = (split(events)?, Signed::<Record>::decode(record).ok()?);
     let identity = Identity::replay(&events, &[]).ok()?;
-    let theirs = identity.name == *name && record.claims().name == *name;
-    theirs.then_some(KnownName { identity, record, events })
+    // The record came before the revocation, if there is one.
+    Identity { status: IdentityStatus::Active, ..identity.clone() }.check_record(&record).ok()?;
+    (identity.name == *name).then_some(KnownName { identity, record, events })
 }
 
 impl Verified {
@@ -224,6 +227,9 @@ impl Verified {
     }
 
     fn keep(&self, name: &Name, known: &KnownName) {
+        if known.events.len() > FEW_EVENTS {
+            return;
+        }
         let mut verified = self.0.borrow_mut();
         if verified.len() >= MAX_VERIFIED && !verified.contains_key(name) {
             verified.clear();
