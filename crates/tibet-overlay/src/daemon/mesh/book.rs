@@ -28,7 +28,7 @@ pub(super) struct Peer {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     peers: BTreeMap<Fingerprint, Peer>,
-    /// Looked at with every look-up, of which there are as many in a second as there are peers.
+    /// Looked at with every look-up: a fifth as many in a second as there are peers, when all of them speak.
     by_name: BTreeMap<Name, Fingerprint>,
     /// Whose overlay address is whose, peer or not.
     pub(super) names: AddressNames,

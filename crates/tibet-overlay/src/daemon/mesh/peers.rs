@@ -194,6 +194,11 @@ impl MeshNode {
             Ok(())
         });
         taken.map_err(|error| AdmitError::Peer(peer.name.clone(), error))?;
+        // Two look-ups of one name may have found two identities, and both be here only now.
+        let other = book.named(&peer.name).map(|other| other.fingerprint);
+        if let Some(other) = other.filter(|other| *other != peer.fingerprint) {
+            self.end(&mut book, &other, &Reason::OtherIdentity);
+        }
         self.engine.pings().add(&peer);
         book.insert(peer.clone());
         if is_new {
