@@ -191,6 +191,18 @@ impl Daemon {
         }
     }
 
+    /// Waits until `wanted` holds of how it stands with its nodes, which costs less to look at than the whole status.
+    pub async fn wait_for_nodes(&self, mut wanted: impl FnMut(&[NodeStatus]) -> bool) -> Vec<NodeStatus> {
+        let mut states = self.core.states();
+        loop {
+            let nodes = self.core.nodes();
+            if wanted(&nodes) {
+                return nodes;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), states.changed()).await;
+        }
+    }
+
     /// Reads the device's files again now; they are looked at every second anyway.
     ///
     /// # Errors

@@ -146,8 +146,8 @@ async fn up(
     notify(&[sd_notify::NotifyState::Ready]);
     loop {
         tokio::select! {
-            status = daemon.wait_until(|status| report.has_news(status)) => {
-                notify(&[sd_notify::NotifyState::Status(&report.tell(&status))]);
+            nodes = daemon.wait_for_nodes(|nodes| report.has_news(nodes)) => {
+                notify(&[sd_notify::NotifyState::Status(&report.tell(&name, &nodes))]);
             }
             end = daemon.failed() => return Err(ended(end)),
             signalled = signals.next() => {

@@ -292,6 +292,11 @@ impl Core {
         self.config.permission.as_ref()
     }
 
+    /// How it stands with each node.
+    pub(super) fn nodes(&self) -> Vec<NodeStatus> {
+        (0..self.links.len()).map(|node| self.link(node).clone()).collect()
+    }
+
     pub(super) async fn status(&self) -> DaemonStatus {
         let identity = self.device.identity();
         let presence = self.presence();
@@ -308,7 +313,7 @@ impl Core {
             seq: self.published.borrow().map(|version| version.seq),
             uptime_s: self.started.elapsed().as_secs(),
             peers: peers.unwrap_or(0),
-            nodes: (0..self.links.len()).map(|node| self.link(node).clone()).collect(),
+            nodes: self.nodes(),
             mesh: self.mesh().map(|mesh| mesh.status(self)),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

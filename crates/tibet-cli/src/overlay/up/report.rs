@@ -43,21 +43,21 @@ impl Report {
     }
 
     /// Whether there is anything to tell.
-    pub(super) fn has_news(&self, status: &DaemonStatus) -> bool {
-        status.nodes.iter().map(standing).ne(self.told.iter().cloned())
+    pub(super) fn has_news(&self, nodes: &[NodeStatus]) -> bool {
+        nodes.iter().map(standing).ne(self.told.iter().cloned())
     }
 
     /// Tells it, and gives a line that sums it up.
-    pub(super) fn tell(&mut self, status: &DaemonStatus) -> String {
+    pub(super) fn tell(&mut self, name: &Name, nodes: &[NodeStatus]) -> String {
         let told = std::mem::take(&mut self.told);
-        for (node, before) in status.nodes.iter().zip(told) {
+        for (node, before) in nodes.iter().zip(told) {
             if standing(node) != before {
                 self.node(node);
             }
         }
-        self.told = status.nodes.iter().map(standing).collect();
-        let registered = status.nodes.iter().filter(|node| node.state == LinkState::Registered).count();
-        format!("{}: registered with {registered} of {} nodes", status.name, status.nodes.len())
+        self.told = nodes.iter().map(standing).collect();
+        let registered = nodes.iter().filter(|node| node.state == LinkState::Registered).count();
+        format!("{name}: registered with {registered} of {} nodes", nodes.len())
     }
 
     pub(super) fn problem(&self, problem: &str) {
