@@ -180,24 +180,21 @@ impl Daemon {
     }
 
     /// Waits until `wanted` holds of its status.
-    pub async fn wait_until(&self, mut wanted: impl FnMut(&DaemonStatus) -> bool) -> DaemonStatus {
-        let mut states = self.core.states();
-        loop {
-            let status = self.status().await;
-            if wanted(&status) {
-                return status;
-            }
-            let _ = tokio::time::timeout(Duration::from_millis(200), states.changed()).await;
-        }
+    pub async fn wait_until(&self, wanted: impl FnMut(&DaemonStatus) -> bool) -> DaemonStatus {
+        self.look_until(async || self.status().await, wanted).await
     }
 
     /// Waits until `wanted` holds of how it stands with its nodes, which costs less to look at than the whole status.
     pub async fn wait_for_nodes(&self, mut wanted: impl FnMut(&[NodeStatus]) -> bool) -> Vec<NodeStatus> {
+        self.look_until(async || self.core.nodes(), |nodes| wanted(nodes)).await
+    }
+
+    async fn look_until<T>(&self, look: impl AsyncFn() -> T, mut wanted: impl FnMut(&T) -> bool) -> T {
         let mut states = self.core.states();
         loop {
-            let nodes = self.core.nodes();
-            if wanted(&nodes) {
-                return nodes;
+            let seen = look().await;
+            if wanted(&seen) {
+                return seen;
             }
             let _ = tokio::time::timeout(Duration::from_millis(200), states.changed()).await;
         }
